@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0
+# The one entrance. `make help` lists the targets and what they cost.
+
+BASE    ?= 6.1
+KDIR    ?=
+PEER    ?=
+CPUS    ?= 1 2 4
+# Arguments that a user may give; a mistyped one is an error, not a default.
+KNOWN   := BASE KDIR PEER CPUS JOBS SEED MINUTES
+UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(v)))))
+ifneq ($(UNKNOWN),)
+$(error unknown option: $(UNKNOWN) (known: $(KNOWN)))
+endif
+export BASE PEER CPUS
+
+ROOT  := $(CURDIR)
+B     := build
+K     := $(B)/kernel/$(BASE)
+STAMP := $(B)/stamp
+
+# One build at a time: each uses all cores by itself.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help bench check quick deps source tree apply refresh perf selftests \
+	kernels hygiene test sanitizers clean distclean FORCE
+
+help:
+	@awk '/^## / { sub(/^## /, ""); print }' $(MAKEFILE_LIST)
+
+## Targets (minutes on 2 cores; first time / again when nothing changed)
+##
+##   make bench        build both kernels and perf, boot, print before/after  20 / 3
+##   make check        everything that must hold; what CI runs                35 / 5
+##   make quick        the selftests on the patched kernel                     7 / 1
+
+include bench/bench.mk
+
+deps:
+	@scripts/install-deps
+
+## 
+##   make source       unpack the base's source into build/src              0.5 / 0
+source: deps
+	@scripts/fetch-source
+
+##   make tree         source + overlay + series in build/tree              0.2 / 0
+tree: source
+	@mkdir -p $(STAMP)
+	@scripts/make-tree > $(B)/tree-changes
+	@if grep -qv '^tools/' $(B)/tree-changes || [ ! -e $(STAMP)/kernel ]; then touch $(STAMP)/kernel; fi
+	@if grep -q '^tools/' $(B)/tree-changes || [ ! -e $(STAMP)/tools ]; then touch $(STAMP)/tools; fi
+
+##   make apply KDIR=  overlay and series onto your own 6.1.y tree          0.1
+apply:
+	@scripts/apply "$(KDIR)"
+
+##   make refresh      edits made in build/tree back into the patches       0.1
+refresh:
+	@scripts/refresh
+
+# What changed is known only after `tree` ran; these are older than their
+# dependents when nothing did.
+$(STAMP)/kernel $(STAMP)/tools: tree ;
+$(STAMP)/source: source
+	@mkdir -p $(@D)
+	@[ -e $@ ] || touch $@
+
+$(K)-base/vmlinux: $(STAMP)/source configs/guest.config
+	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base guest
+$(K)-series/vmlinux: $(STAMP)/kernel configs/guest.config
+	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-series guest
+$(K)-sanitizers/vmlinux: $(STAMP)/kernel configs/guest.config configs/sanitizers.config
+	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-sanitizers guest sanitizers
+
+$(B)/perf/perf: $(STAMP)/tools scripts/build-perf
+	@scripts/build-perf
+$(STAMP)/selftests: $(STAMP)/tools scripts/build-selftests
+	@scripts/build-selftests
+	@touch $@
+
+##   make kernels      both kernels, without and with the series              8 / 0.2
+kernels: $(K)-base/vmlinux $(K)-series/vmlinux
+##   make perf         perf of the patched tree                             1.5 / 0.1
+perf: $(B)/perf/perf
+
+bench: kernels perf
+	@bench/run
+
+##
+##   make hygiene      checkpatch, fuzz, every step compiles, shellcheck      3 / 1
+hygiene: source
+	@shellcheck .ci/run scripts/* $$(grep -rlE '^#!/bin/(ba)?sh' bench selftests)
+	@echo "shellcheck: clean"
+	@scripts/check-series
+
+##   make test         selftests on the patched kernel                        7 / 1
+test quick: $(K)-series/vmlinux $(STAMP)/selftests
+	@scripts/selftest series
+
+##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
+sanitizers: $(K)-sanitizers/vmlinux $(STAMP)/selftests
+	@scripts/selftest sanitizers
+
+check: hygiene test sanitizers meter-selftest gate
+	@scripts/totals
+
+##
+##   make clean        all of build/ but the unpacked source
+clean:
+	@find $(B) -mindepth 1 -maxdepth 1 ! -name src -exec rm -rf {} + 2>/dev/null || true
+##   make distclean    all of build/
+distclean:
+	@rm -rf $(B)
