@@ -4,7 +4,7 @@
 BASE    ?= 6.1
 KDIR    ?=
 PEER    ?=
-CPUS    ?= 1 2 4
+CPUS    ?=
 # Arguments that a user may give; a mistyped one is an error, not a default.
 KNOWN   := BASE KDIR PEER CPUS JOBS SEED MINUTES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(v)))))
@@ -89,7 +89,7 @@ bench: kernels perf
 ##
 ##   make hygiene      checkpatch, fuzz, every step compiles, shellcheck      3 / 1
 hygiene: source
-	@shellcheck .ci/run scripts/* $$(grep -rlE '^#!/bin/(ba)?sh' bench selftests)
+	@shellcheck scripts/*.sh $$(grep -rlE '^#!/bin/(ba)?sh' .ci scripts bench selftests)
 	@echo "shellcheck: clean"
 	@scripts/check-series
 

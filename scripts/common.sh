@@ -21,11 +21,15 @@ warn() { printf '%s: warning: %s\n' "${0##*/}" "$*" >&2; }
 # phase NAME CMD...: run CMD with its output in build/log/NAME.log; a line with
 # the elapsed time when done, the log's tail when it fails.
 phase() {
-	local name=$1 log start=$SECONDS rc=0; shift
+	local name=$1 log start=$SECONDS rc; shift
 	log=$LOGDIR/$name.log
 	mkdir -p "$LOGDIR"
 	printf '%-28s ' "$name"
-	"$@" >"$log" 2>&1 </dev/null || rc=$?
+	# In a list with || a function would go on after an error.
+	set +e
+	(set -e; "$@") >"$log" 2>&1 </dev/null
+	rc=$?
+	set -e
 	if [ "$rc" -ne 0 ]; then
 		printf 'FAILED after %d s\n' $((SECONDS - start))
 		tail -n 20 "$log" >&2

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "helpers.h"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* ---- requirements ---- */
+
+/* Any line of the file contains the text. */
+static bool file_has(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "re");
+	bool found = false;
+	char line[512];
+
+	if (!file)
+		return false;
+	while (!found && fgets(line, sizeof(line), file))
+		found = strstr(line, text);
+	fclose(file);
+	return found;
+}
+
+bool kernel_has_symbol(const char *name)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), " %s\n", name);
+	return file_has("/proc/kallsyms", text);
+}
+
+static bool is_root(void)
+{
+	return !geteuid();
+}
+
+static bool has_pmu(void)
+{
+	return !access("/sys/bus/event_source/devices/uprobe/type", R_OK);
+}
+
+static bool has_tracefs(void)
+{
+	int fd = tracefs_open("uprobe_events", O_RDWR);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static bool has_bpf(void)
+{
+	return kernel_has_symbol("perf_event_attach_bpf_prog");
+}
+
+static bool is_smp(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) > 1;
+}
+
+static bool is_preemptible(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strstr(name.version, "PREEMPT");
+}
+
+static bool has_kasan(void)
+{
+	return kernel_has_symbol("kasan_report");
+}
+
+static bool is_x86_64(void)
+{
+#ifdef __x86_64__
+	return true;
+#else
+	return false;
+#endif
+}
+
+static bool has_avx(void)
+{
+#ifdef __x86_64__
+	return __builtin_cpu_supports("avx");
+#else
+	return false;
+#endif
+}
+
+static const struct {
+	enum requirement	bit;
+	bool			(*met)(void);
+	const char		*reason;
+} requirements_table[] = {
+	{ NEED_ROOT,	is_root,	"not root" },
+	{ NEED_PMU,	has_pmu,	"no uprobe PMU" },
+	{ NEED_TRACEFS,	has_tracefs,	"no uprobe_events in tracefs" },
+	{ NEED_BPF,	has_bpf,	"no BPF programs on perf events" },
+	{ NEED_SMP,	is_smp,		"only one CPU" },
+	{ NEED_PREEMPT,	is_preemptible,	"kernel not preemptible" },
+	{ NEED_KASAN,	has_kasan,	"kernel without KASAN" },
+	{ NEED_X86_64,	is_x86_64,	"not x86-64" },
+	{ NEED_AVX,	has_avx,	"CPU without AVX" },
+};
+
+const char *missing(unsigned int requirements)
+{
+	static char reasons[512];
+	size_t used = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(requirements_table); i++) {
+		if (!(requirements & requirements_table[i].bit) ||
+		    requirements_table[i].met())
+			continue;
+		used += snprintf(reasons + used, sizeof(reasons) - used, "%s%s",
+				 used ? ", " : "", requirements_table[i].reason);
+	}
+	return used ? reasons : NULL;
+}
+
+int tracefs_open(const char *name, int flags)
+{
+	static const char * const places[] = {
+		"/sys/kernel/tracing", "/sys/kernel/debug/tracing",
+	};
+	char path[256];
+	unsigned int i;
+	int fd = -1;
+
+	for (i = 0; fd < 0 && i < ARRAY_SIZE(places); i++) {
+		snprintf(path, sizeof(path), "%s/%s", places[i], name);
+		fd = open(path, flags | O_CLOEXEC);
+	}
+	return fd;
+}
+
+bool has_xol_area(void)
+{
+	return file_has("/proc/self/maps", "[uprobes]");
+}
+
+/* ---- the kernel log ---- */
+
+/* "uprobe: " is what kernel/events/uprobes.c complains with. */
+static const char * const fault_words[] = {
+	"BUG:", "WARNING:", "Oops", "general protection fault, ", "KASAN:",
+	"KCSAN:", "UBSAN:", "suspicious RCU usage", "possible recursive locking",
+	"possible circular locking", "possible irq lock inversion",
+	"inconsistent lock state", "held lock freed", "detected stall",
+	"blocked for more than", "soft lockup", "Bad page", "bad page",
+	"Bad rss-counter", "refcount_t:", "corruption", "unreferenced object",
+	"scheduling while atomic", "sleeping function called", "uprobe: ",
+};
+
+static int kernel_log = -1;
+
+/* The children inherit the descriptor and with it the position. */
+__attribute__((constructor)) static void kernel_log_open(void)
+{
+	kernel_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kernel_log >= 0)
+		lseek(kernel_log, 0, SEEK_END);
+}
+
+/* Children leave by _exit(): this is the program's end, after its last case. */
+__attribute__((destructor)) static void kernel_log_close(void)
+{
+	if (kernel_log_faults(NULL)) {
+		printf("# reported late, by the last cases\n");
+		fflush(stdout);
+		_exit(1);
+	}
+}
+
+static bool is_fault(const char *line)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(fault_words); i++) {
+		if (strstr(line, fault_words[i]))
+			return true;
+	}
+	return false;
+}
+
+unsigned int kernel_log_faults(const char *expected)
+{
+	unsigned int faults = 0;
+	char record[8192], *text;
+	ssize_t len;
+
+	if (kernel_log < 0)
+		return 0;
+	for (;;) {
+		len = read(kernel_log, record, sizeof(record) - 1);
+		if (len < 0 && errno == EPIPE)
+			continue;	/* overwritten meanwhile: go on behind */
+		if (len <= 0)
+			return faults;
+		record[len] = '\0';
+		/* "prio,seq,usec,flags;text\n", then " KEY=value" lines */
+		text = strchr(record, ';');
+		text = text ? text + 1 : record;
+		text[strcspn(text, "\n")] = '\0';
+		if (!is_fault(text) || (expected && strstr(text, expected)))
+			continue;
+		fprintf(stderr, "# kernel: %s\n", text);
+		faults++;
+	}
+}

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Run the test programs beside this script, or those named, and print KTAP.
+#	run.sh [PROGRAM...]
+# The last line is "N passed, N failed, N skipped", counted in cases. Fails if
+# a case failed, if one was skipped for a reason that `skips` does not list, or
+# if nothing passed. Needs no more than busybox.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here"
+limit=$(sed -n 's/^timeout=//p' settings)
+log=$(mktemp)
+trap 'rm -f "$log" "$log.skips"' EXIT
+grep -v '^#' skips >"$log.skips"
+
+[ $# -gt 0 ] || set -- *_test
+passed=0 failed=0 skipped=0 unexpected=0 number=0
+
+# total KIND: of the last program, as the harness counted it.
+total() { sed -n "s/^# Totals:.* $1:\([0-9]*\).*/\1/p" "$log"; }
+
+echo "TAP version 13"
+echo "1..$#"
+for program; do
+	number=$((number + 1))
+	name="uprobes: ${program##*/}"
+	rc=0
+	timeout "$limit" "./${program##*/}" >"$log" 2>&1 || rc=$?
+	sed 's/^/# /' "$log"
+
+	if [ -z "$(total pass)" ]; then
+		echo "# ended without totals"
+		failed=$((failed + 1))
+		rc=${rc#0}
+		echo "not ok $number $name # exit=${rc:-1}"
+		continue
+	fi
+	passed=$((passed + $(total pass)))
+	skipped=$((skipped + $(total skip)))
+	bad=$(($(total fail) + $(total error)))
+	# A fault that the kernel told of after the last case.
+	[ "$bad" -gt 0 ] || [ "$rc" -eq 0 ] || [ "$rc" -eq 4 ] || bad=1
+	failed=$((failed + bad))
+
+	odd=$(sed -n 's/^ok [0-9]* # SKIP //p' "$log" | grep -vxEf "$log.skips" || true)
+	if [ -n "$odd" ]; then
+		echo "$odd" | sed 's/^/# unexpected skip: /'
+		unexpected=$((unexpected + $(echo "$odd" | wc -l)))
+	fi
+	if [ "$bad" -gt 0 ] || [ -n "$odd" ]; then
+		echo "not ok $number $name # exit=$rc"
+	elif [ "$(total pass)" -eq 0 ]; then
+		echo "ok $number $name # SKIP all cases"
+	else
+		echo "ok $number $name"
+	fi
+done
+
+[ "$passed" -gt 0 ] || echo "# nothing passed: that is a failure"
+[ "$unexpected" -eq 0 ] || echo "# $unexpected unexpected skips: that is a failure"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$unexpected" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What uprobe_events takes and refuses, and what error_log says of it. */
+#include <fcntl.h>
+
+#include "common.h"
+
+#define MAX_ARGS	128
+#define MAX_ARG_LEN	255
+
+/* Write one line to uprobe_events: 0, or -errno as the kernel gave it. */
+static int define(const char *line)
+{
+	int fd = tracefs_open("uprobe_events", O_WRONLY | O_APPEND);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, line, strlen(line)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* error_log has that text. */
+static bool error_log_has(const char *text)
+{
+	static char log[65536];
+	int fd = tracefs_open("error_log", O_RDONLY);
+	size_t used = 0;
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	while ((len = read(fd, log + used, sizeof(log) - 1 - used)) > 0)
+		used += len;
+	close(fd);
+	log[used] = '\0';
+	return strstr(log, text);
+}
+
+static void clear_error_log(void)
+{
+	int fd = tracefs_open("error_log", O_WRONLY | O_TRUNC);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* "p:test_<pid>/probe <this program>:<offset of main>" */
+static char *start_line(char *line, size_t size)
+{
+	char path[256];
+	uint64_t offset;
+
+	if (upl_addr_offset(start_line, path, sizeof(path), &offset))
+		return NULL;
+	return line + snprintf(line, size, "p:test_%d/probe %s:%#llx", getpid(),
+			       path, (unsigned long long)offset);
+}
+
+static int remove_probe(void)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "-:test_%d/probe", getpid());
+	return define(line);
+}
+
+static int define_with_args(unsigned int nr)
+{
+	char line[4096], *p = start_line(line, sizeof(line));
+	unsigned int i;
+
+	for (i = 0; p && i < nr; i++)
+		p += sprintf(p, " a%u=%%ip", i);
+	return p ? define(line) : -EINVAL;
+}
+
+/* An argument of a probe whose expression has len characters. */
+static int define_with_long_arg(unsigned int len)
+{
+	char line[4096], *p = start_line(line, sizeof(line));
+
+	return p && sprintf(p, " a=\\\"%0*u\"", len - 3, 0) > 0 ?
+		define(line) : -EINVAL;
+}
+
+/* As many arguments as there may be are taken. */
+TEST_F(uprobe, most_arguments)
+{
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	EXPECT_EQ(0, define_with_args(MAX_ARGS));
+	EXPECT_EQ(0, remove_probe());
+}
+
+/* One argument more is an error with a reason, not an event without it. */
+TEST_F(uprobe, too_many_arguments)
+{
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	clear_error_log();
+	EXPECT_EQ(-E2BIG, define_with_args(MAX_ARGS + 1));
+	EXPECT_TRUE(error_log_has("Too many arguments"));
+	EXPECT_EQ(-ENOENT, remove_probe())
+		TH_LOG("the event was made all the same");
+}
+
+/* An expression of 255 characters, as long member paths need, is taken. */
+TEST_F(uprobe, longest_argument)
+{
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	EXPECT_EQ(0, define_with_long_arg(MAX_ARG_LEN));
+	EXPECT_EQ(0, remove_probe());
+}
+
+/* A longer one is "too long", by its error number too. */
+TEST_F(uprobe, too_long_argument)
+{
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	clear_error_log();
+	EXPECT_EQ(-E2BIG, define_with_long_arg(MAX_ARG_LEN + 1));
+	EXPECT_TRUE(error_log_has("Argument expression is too long"));
+}
+
+TEST_HARNESS_MAIN

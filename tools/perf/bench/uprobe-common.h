@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the uprobe benchmarks share: options, rows of results, time, signals. */
+#ifndef BENCH_UPROBE_COMMON_H
+#define BENCH_UPROBE_COMMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <linux/compiler.h>
+#include <subcmd/parse-options.h>
+#include <uprobe/uprobe.h>
+
+/* One line on stderr; returns the exit status of a failed benchmark. */
+int ub_error(const char *fmt, ...) __printf(1, 2);
+
+/* The same, with the reason that the library gave. */
+int ub_lib_error(void);
+
+/* ---- options ---- */
+
+#define UB_OPT_CSV(csv)							\
+	OPT_STRING(0, "csv", csv, "FILE",				\
+		   "write CSV to FILE, too; - is stdout, and no table")
+#define UB_OPT_CONSUMER(name)						\
+	OPT_STRING('c', "consumer", name, "consumer",			\
+		   "who listens: none|perf|tracepoint|ftrace|bpf (default: bpf)")
+#define UB_OPT_DURATION(msecs)						\
+	OPT_UINTEGER('d', "duration", msecs, "run time of each repeat in ms")
+
+/* Parse, and refuse what is left over. */
+void ub_parse(int argc, const char **argv, const struct option *options,
+	      const char * const *usage);
+
+/* ---- CPUs ---- */
+
+struct ub_cpus {
+	unsigned int	nr;
+	int		*id;
+};
+
+/* The CPUs that this process may use. 0 or an exit status, like all below. */
+int ub_cpus_get(struct ub_cpus *cpus);
+void ub_cpus_put(struct ub_cpus *cpus);
+int ub_pin(int cpu);
+
+/* ---- time and signals ---- */
+
+uint64_t ub_now_ns(void);
+
+/*
+ * From here to ub_signals_end(), SIGINT and the like do not kill, so that no
+ * probe stays behind: they end ub_sleep_ms() and make ub_interrupted() true.
+ */
+void ub_signals_begin(void);
+bool ub_interrupted(void);
+bool ub_sleep_ms(unsigned int msecs);		/* false: interrupted */
+
+/* An interrupted run fails; returns ret otherwise. */
+int ub_signals_end(int ret);
+
+/*
+ * Time of one op in ns: op(arg, n) does n of them and returns 0 or an exit
+ * status; it is called until msecs are over.
+ */
+int ub_time(int (*op)(void *arg, unsigned int n), void *arg, unsigned int n,
+	    unsigned int msecs, double *ns);
+
+/* ---- repeats ---- */
+
+struct ub_stats {
+	unsigned int	nr;
+	double		mean;
+	double		m2;
+};
+
+void ub_stats_add(struct ub_stats *stats, double value);
+/* Standard deviation in percent of the mean; NAN for less than two values. */
+double ub_stats_stddev_pct(const struct ub_stats *stats);
+
+/* ---- rows ---- */
+
+struct ub_column {
+	const char	*name;		/* in CSV and simple output: "hits_per_s" */
+	const char	*title;		/* in the table; NULL: not there */
+	int		decimals;	/* -1: a text */
+};
+
+union ub_cell {
+	double		number;		/* NAN: nothing to say */
+	const char	*text;
+};
+
+struct ub_report {
+	const struct ub_column	*columns;	/* ends with a NULL name */
+	FILE			*csv;
+	char			*title;		/* until the first row is printed */
+	bool			table;
+	bool			simple;
+};
+
+/*
+ * Where a row goes follows perf bench's --format and the file of --csv (NULL:
+ * none). Every row of CSV and simple output begins with kernel and CPUs.
+ */
+int ub_report_begin(struct ub_report *report, const struct ub_column *columns,
+		    const char *csv);
+/* One line above the table; waits for the first row, which may never come. */
+void ub_report_title(struct ub_report *report, const char *fmt, ...)
+	__printf(2, 3);
+void ub_report_row(struct ub_report *report, const union ub_cell *cells);
+int ub_report_end(struct ub_report *report);
+
+#endif /* BENCH_UPROBE_COMMON_H */
