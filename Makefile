@@ -22,7 +22,7 @@ STAMP := $(B)/stamp
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help bench check quick deps source tree apply refresh perf selftests \
-	kernels hygiene test sanitizers clean distclean FORCE
+	kernels hygiene litmus test sanitizers clean distclean FORCE
 
 help:
 	@awk '/^## / { sub(/^## /, ""); print }' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ hygiene: source
 	@echo "shellcheck: clean"
 	@scripts/check-series
 
+##   make litmus       the memory ordering, by herd7                        0.3 / 0.2
+litmus: source
+	@scripts/litmus
+
 ##   make test         selftests on the patched kernel                        7 / 1
 test quick: $(K)-series/vmlinux $(STAMP)/selftests
 	@scripts/selftest series
@@ -101,7 +105,7 @@ test quick: $(K)-series/vmlinux $(STAMP)/selftests
 sanitizers: $(K)-sanitizers/vmlinux $(STAMP)/selftests
 	@scripts/selftest sanitizers
 
-check: hygiene test sanitizers meter-selftest gate
+check: hygiene litmus test sanitizers meter-selftest gate
 	@scripts/totals
 
 ##

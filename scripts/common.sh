@@ -40,6 +40,12 @@ phase() {
 	printf '%4d s\n' $((SECONDS - start))
 }
 
+# total NAME PASSED FAILED SKIPPED: what scripts/totals adds up.
+total() {
+	mkdir -p "$B/totals"
+	printf '%d passed, %d failed, %d skipped\n' "$2" "$3" "$4" >"$B/totals/$1"
+}
+
 # need_space GiB: the file system of build/ must have that much room.
 need_space() {
 	local have

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+# The meter. The top Makefile includes this; it gives ROOT, B, BASE, K, PEER.
+
+METER_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter
+UPROBE_LIB   := tools/lib/uprobe
+METER_BIN    := $(B)/bench
+METER_TOOLS  := $(addprefix $(METER_BIN)/,meter.so selftest load meter-resolve project)
+METER_NAMES  := $(BASE)-base $(BASE)-series $(addsuffix -base,$(PEER))
+
+$(METER_BIN)/meter.so: $(wildcard bench/plugin/*.[ch])
+	@mkdir -p $(@D)
+	@gcc $(METER_CFLAGS) -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) -pthread
+
+$(METER_BIN)/selftest: bench/guest/selftest.c bench/guest/team.c bench/guest/team.h bench/plugin/marker.h
+	@mkdir -p $(@D)
+	@gcc $(METER_CFLAGS) -o $@ $(filter %.c,$^) -pthread
+
+$(METER_BIN)/load: $(addprefix bench/guest/,load.c hit.c cost.c team.c ops.h team.h) \
+		bench/plugin/marker.h $(wildcard $(UPROBE_LIB)/*.[ch] $(UPROBE_LIB)/include/uprobe/*.h)
+	@mkdir -p $(@D)
+	@gcc $(METER_CFLAGS) -DHAVE_LIBBPF_SUPPORT -I$(UPROBE_LIB)/include -o $@ $(filter %.c,$^) -pthread -lelf -lbpf
+
+$(METER_BIN)/meter-resolve: $(addprefix bench/report/,resolve.c symbols.c symbols.h)
+	@mkdir -p $(@D)
+	@gcc $(METER_CFLAGS) -o $@ $(filter %.c,$^) -ldw -lelf
+
+$(METER_BIN)/project: $(addprefix bench/report/,project.c csv.c csv.h)
+	@mkdir -p $(@D)
+	@gcc $(METER_CFLAGS) -o $@ $(filter %.c,$^) -lm
+
+.PHONY: meter-tools meter meter-selftest report gate
+meter-tools: $(METER_TOOLS)
+
+# Rows are measured again when the kernel, the tools or the list changed.
+$(B)/meter/%-rows.csv: $(B)/kernel/%/vmlinux $(METER_TOOLS) bench/rows bench/meter
+	@bench/meter --kernel $(B)/kernel/$* --name $* --out $(B)/meter/$* \
+		--series $(if $(findstring series,$*),$$(cat series kernel-patches/$(BASE)/*.patch | sha256sum | cut -c1-12),none) \
+		>$(B)/meter/$*.txt
+
+##   make meter        instructions and contended lines per hit; PEER=7.3     9 / 0.1
+meter: kernels $(METER_NAMES:%=$(B)/meter/%-rows.csv)
+	@bench/report/table $(METER_NAMES:%=$(B)/meter/%-rows.csv)
+
+##   make meter-selftest  the meter against counters with known answers       5 / 0.3
+meter-selftest: $(K)-base/vmlinux
+	@bench/meter-selftest --kernel $(K)-base
+
+##   make report       the meter's tables and plots as one HTML file          9 / 0.1
+report: meter
+	@bench/report/page $(B)/report.html $(METER_NAMES)
+
+##   make gate         fail when figures are worse than the reference         9 / 0.1
+gate: kernels $(BASE:%=$(B)/meter/%-base-rows.csv) $(BASE:%=$(B)/meter/%-series-rows.csv)
+	@bench/gate $(BASE:%=$(B)/meter/%-base-rows.csv) $(BASE:%=$(B)/meter/%-series-rows.csv)
