@@ -172,9 +172,8 @@ static void op_breakpoint(unsigned int worker, void *data)
 	reap(pid);
 }
 
-/* Operations so long that few of them make a window. */
+/* Operations so long that few windows do. */
 #define LONG_WINDOWS	12
-#define LONG_ROUNDS	1
 
 static const struct {
 	const char *name;
@@ -190,7 +189,7 @@ static const struct {
 	{ "exec", op_exec, true },
 	{ "exit", op_exit, true },
 	{ "signal", op_signal, false },
-	{ "breakpoint", op_breakpoint, true },
+	{ "breakpoint", op_breakpoint, false },
 };
 
 /* A probe in a file that no process of this guest maps. */
@@ -221,10 +220,9 @@ int cost_prepare(const struct row *row, struct team *team)
 		return -1;
 	}
 	team->op = ops[i].op;
-	if (ops[i].is_long) {
+	team->rounds = 1;
+	if (ops[i].is_long)
 		team->windows = LONG_WINDOWS;
-		team->rounds = LONG_ROUNDS;
-	}
 	self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (self < 0) {
 		perror("/proc/self/exe");

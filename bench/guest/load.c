@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The guest program of the meter: perform the rows named on the command line,
- * each by one worker per vCPU, in turn.
+ * each by one worker per vCPU, in turn or (--free) as the vCPUs come. Every row has a process of its own, laid
+ * out alike, so that it does not depend on the rows before it.
  *
- *   load [--windows N] [--rounds N] entry,nop,bpf,threads ...
+ *   load [--windows N] [--rounds N] [--free] entry,nop,bpf,threads ...
  */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../plugin/marker.h"
@@ -53,11 +56,32 @@ static int run(const char *label, struct team *team)
 	return 0;
 }
 
+/* Run this program again, for one row. */
+static int run_apart(char **argv, int first, char *row)
+{
+	char *args[first + 2];
+	int status;
+	pid_t pid;
+
+	for (int i = 0; i < first; i++)
+		args[i] = argv[i];
+	args[first] = row;
+	args[first + 1] = NULL;
+	pid = fork();
+	if (!pid) {
+		personality(ADDR_NO_RANDOMIZE);
+		execv("/proc/self/exe", args);
+		_exit(1);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "windows", required_argument, NULL, 'w' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "free", no_argument, NULL, 'f' },
 		{ "exec-end", no_argument, NULL, 'e' },
 		{ 0 }
 	};
@@ -76,6 +100,9 @@ int main(int argc, char **argv)
 		case 'r':
 			team.rounds = atoi(optarg);
 			break;
+		case 'f':
+			team.free = true;
+			break;
 		case 'e':	/* the program that the operation "exec" starts */
 			METER_MARK(METER_MUTE);
 			return 0;
@@ -87,11 +114,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "load: no row, or nothing to do\n");
 		return 1;
 	}
-	for (; optind < argc; optind++) {
-		struct team own = team;	/* a row may change it */
-
-		if (run(argv[optind], &own))
+	if (argc - optind == 1)
+		return run(argv[optind], &team) ? 1 : 0;
+	for (int i = optind; i < argc; i++)
+		if (run_apart(argv, optind, argv[i]))
 			return 1;
-	}
 	return 0;
 }

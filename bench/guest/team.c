@@ -70,6 +70,42 @@ static void pin(unsigned int cpu)
 }
 
 /* Turn numbers run on without end; a worker has every workers-th. */
+static void wait_for(const unsigned int *turn, unsigned int mine)
+{
+	/* Pairs with the release in pass_on(). */
+	while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != mine)
+		__builtin_ia32_pause();
+}
+
+static void pass_on(unsigned int *turn)
+{
+	/* Pairs with the acquire in wait_for(). */
+	__atomic_fetch_add(turn, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * A window without turns: all meet, the first begins it, each does its rounds,
+ * all meet again, the last ends it.
+ */
+static void work_freely(const struct worker *w, unsigned int window, bool measured)
+{
+	const struct team *t = w->team;
+	unsigned int start = window * 2 * t->workers;
+
+	wait_for(w->turn, start + w->number);
+	if (!w->number && measured)
+		METER_MARK(METER_BEGIN);
+	pass_on(w->turn);
+	while (__atomic_load_n(w->turn, __ATOMIC_ACQUIRE) < start + t->workers)
+		__builtin_ia32_pause();
+	for (unsigned int round = 0; round < t->rounds; round++)
+		t->op(w->number, t->data);
+	wait_for(w->turn, start + t->workers + w->number);
+	if (w->number == t->workers - 1)
+		METER_MARK(METER_END);
+	pass_on(w->turn);
+}
+
 static void *work(void *arg)
 {
 	const struct worker *w = arg;
@@ -79,17 +115,19 @@ static void *work(void *arg)
 	pin(w->number);
 	METER_MARK(METER_MUTE);
 	for (unsigned int window = 0; window < WARMUP_WINDOWS + t->windows; window++) {
+		if (t->free) {
+			work_freely(w, window, window >= WARMUP_WINDOWS);
+			turn += 2 * t->workers;
+			continue;
+		}
 		for (unsigned int round = 0; round < t->rounds; round++) {
-			/* Pairs with the release below. */
-			while (__atomic_load_n(w->turn, __ATOMIC_ACQUIRE) != turn)
-				__builtin_ia32_pause();
+			wait_for(w->turn, turn);
 			if (!w->number && !round && window >= WARMUP_WINDOWS)
 				METER_MARK(METER_BEGIN);
 			t->op(w->number, t->data);
 			if (w->number == t->workers - 1 && round == t->rounds - 1)
 				METER_MARK(METER_END);
-			/* Pairs with the acquire above. */
-			__atomic_store_n(w->turn, turn + 1, __ATOMIC_RELEASE);
+			pass_on(w->turn);
 			turn += t->workers;
 		}
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A team of workers, one pinned to each vCPU, that perform an operation strictly
- * in turn.  They wait muted, so the meter sees the operations and nothing else.
+ * in turn, or freely if asked.  They wait muted, so the meter sees the operations and nothing else.
  */
 #ifndef METER_TEAM_H
 #define METER_TEAM_H
@@ -11,6 +11,7 @@
 struct team {
 	unsigned int workers;
 	bool processes;			/* or threads of one */
+	bool free;			/* no turns within a window */
 	unsigned int windows;
 	unsigned int rounds;		/* operations per worker and window */
 	/*

@@ -51,6 +51,7 @@ void cpu_reset(struct cpu *cpu)
 	cpu->last = NULL;
 	cpu->executed = 0;
 	cpu->in_kernel = false;
+	cpu->ignored = 0;
 }
 
 bool cpu_enter(struct cpu *cpu)
@@ -110,6 +111,12 @@ void cpu_exec(struct cpu *cpu, const struct site *site)
 {
 	bool next_round = site == cpu->last && site->flags & INSN_REP;
 
+	if (site->flags & INSN_IGNORED)
+		cpu->ignored++;
+	if (cpu->ignored) {
+		cpu->ignored -= !!(site->flags & INSN_IRET);
+		return;
+	}
 	cpu->last = site;
 	if (next_round) {
 		cpu->rounds += !!(site->flags & INSN_KERNEL);
@@ -175,8 +182,11 @@ void cpu_access(struct cpu *cpu, const struct site *site, uint64_t vaddr,
 {
 	uint64_t line = paddr >> LINE_SHIFT;
 	uint32_t caller = caller_of(cpu, site, 0);
-	struct access *a = slot(cpu, line, site->id, caller);
+	struct access *a;
 
+	if (cpu->ignored)
+		return;
+	a = slot(cpu, line, site->id, caller);
 	if (a->window != window) {
 		memset(a, 0, sizeof(*a));
 		a->line = line;

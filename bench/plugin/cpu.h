@@ -39,6 +39,7 @@ struct cpu {
 	bool busy;
 	bool muted;
 	bool in_kernel;
+	unsigned int ignored;		/* depth of interrupts not to count */
 	unsigned int depth;		/* of calls, since the kernel was entered */
 	uint32_t call[64];
 

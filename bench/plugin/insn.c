@@ -56,6 +56,9 @@ unsigned int insn_flags(uint64_t pc, const uint8_t *bytes, size_t size)
 		if (has_modrm && reg == 2)
 			flags |= INSN_CALL;
 		break;
+	case 0xcf:
+		flags |= INSN_IRET;
+		break;
 	case 0xc2: case 0xc3:
 		flags |= INSN_RET;
 		break;

@@ -11,6 +11,8 @@ enum insn_flag {
 	INSN_CALL	= 1 << 2,
 	INSN_RET	= 1 << 3,
 	INSN_REP	= 1 << 4,	/* string instruction, one round at a time */
+	INSN_IRET	= 1 << 5,
+	INSN_IGNORED	= 1 << 6,	/* first of an interrupt not to count */
 };
 
 /* Flags of the x86-64 instruction of @size bytes at virtual address @pc. */

@@ -3,7 +3,7 @@
  * A QEMU TCG plugin that counts, between two markers of the guest program (see
  * marker.h), instructions, atomic instructions and shared cache lines.
  *
- *   -plugin meter.so,out=FILE[,dominant=75][,rare=10]
+ *   -plugin meter.so,out=FILE[,dominant=75][,rare=10][,ignore=ADDRESS]
  *
  * The result repeats when the vCPUs run in turn (-accel tcg,thread=single), and
  * is as correct when they run in parallel.
@@ -97,6 +97,8 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 			continue;
 		}
 		flags = insn_flags(pc, bytes, size);
+		if (pc == options.ignore)
+			flags |= INSN_IGNORED;
 		/* User code is not told apart: programs come and go. */
 		site = site_get(flags & INSN_KERNEL ? pc : 0, flags);
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_exec,
@@ -144,6 +146,10 @@ static int parse_option(char *arg)
 		return parse_percent(value, &options.dominant);
 	if (!strcmp(arg, "rare"))
 		return parse_percent(value, &options.rare);
+	if (!strcmp(arg, "ignore")) {
+		options.ignore = strtoull(value, NULL, 16);
+		return options.ignore ? 0 : fail("not an address", value);
+	}
 	return fail("unknown option", arg);
 }
 

@@ -5,6 +5,8 @@
  *
  *   instructions  executed by vCPUs that were not muted, kernel or user by
  *                 address; all rounds of a rep prefix are one
+ *                 the interrupt that enters at `ignore`, with the softirqs that
+ *                 it runs, is left out: the timer's, which belongs to no hit
  *   atomic        locked instructions, and xchg with memory
  *   contended     a line that at least two vCPUs write, of which none makes
  *                 `dominant` percent of the writes or more

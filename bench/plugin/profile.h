@@ -12,6 +12,7 @@ struct options {
 	unsigned int dominant;	/* percent of a line's writes */
 	unsigned int rare;	/* percent of the hits */
 	unsigned int vcpus;
+	uint64_t ignore;	/* where the timer's interrupt enters the kernel */
 };
 
 extern struct options options;

@@ -5,7 +5,8 @@ set output out
 set datafile separator ","
 set style fill solid 0.8
 set boxwidth 0.7
-set title sprintf("Contended cache lines, writes per hit: %s (meter)", row) noenhanced
+set label 2 sprintf("Contended cache lines, writes per hit: %s (meter)", row) at screen 0.5,0.97 center noenhanced
+set tmargin 3
 set xlabel "writes per hit"
 set xrange [0:*]
 set grid x

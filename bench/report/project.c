@@ -3,7 +3,8 @@
  * A MODEL, not a measurement: throughput of a probe at 1 to 256 CPUs, from the
  * profile that the meter took of it.
  *
- *   project --machine FILE --published FILE --out PREFIX --label ROW... NAME...
+ *   project --machine FILE --published FILE [--profiles FILE]
+ *           --out PREFIX --label ROW... NAME...
  *
  * Closed queueing network, solved exactly by mean value analysis. Each CPU is a
  * customer. Between two hits it spends its local time,
@@ -12,7 +13,7 @@
  *
  * and at each contended line it queues for one server, which keeps it for
  * transfer_ns times the writes per hit: the line has to come over for each of
- * them once others want it too. The constants stand in --machine, with what
+ * them, unless this CPU had it last, by chance one time in CPUs. The constants stand in --machine, with what
  * they were derived from.
  *
  * Reads NAME-rows.csv and NAME-lines.csv; writes PREFIX-projection.csv and
@@ -109,8 +110,9 @@ static double solve(const struct profile *p, int cpus)
 		double total = local;
 
 		for (int k = 0; k < p->nr_lines; k++) {
-			/* Alone, the line is in the CPU's cache already. */
-			double service = cpus > 1 ? p->writes[k] * machine.transfer_ns : 0;
+			/* It need not come over if this CPU had it last. */
+			double service = p->writes[k] * machine.transfer_ns *
+					 (cpus - 1) / cpus;
 
 			wait[k] = service * (1 + queue[k]);
 			total += wait[k];
@@ -172,6 +174,47 @@ static void read_profile(const char *prefix, const char *wanted)
 		for (int n = 1; n <= MAX_CPUS; n++)
 			p->mhits[n] = solve(p, n);
 		break;
+	}
+	csv_close(&csv);
+}
+
+/* Profiles of kernels that are not measured here, as they were published. */
+static void read_published_profiles(const char *path, char **label, int labels)
+{
+	struct csv csv;
+	char row[128];
+
+	csv_open(&csv, path);
+	while (csv_next(&csv)) {
+		struct profile *p = &profiles[nr_profiles];
+		bool wanted = false;
+		char *text, *end;
+
+		label_of(&csv, row, sizeof(row));
+		for (int i = 0; i < labels; i++)
+			wanted |= !strcmp(row, label[i]);
+		for (int i = 0; i < nr_profiles; i++)
+			wanted &= strcmp(profiles[i].name, csv_get(&csv, "name")) ||
+				  strcmp(profiles[i].row, row);
+		if (!wanted)
+			continue;
+		if (nr_profiles == MAX_PROFILES)
+			die("too many profiles", path);
+		nr_profiles++;
+		snprintf(p->row, sizeof(p->row), "%s", row);
+		snprintf(p->name, sizeof(p->name), "%s", csv_get(&csv, "name"));
+		p->insns = csv_number(&csv, "kernel_insns");
+		p->atomics = csv_number(&csv, "kernel_atomics");
+		text = (char *)csv_get(&csv, "line_writes");
+		for (; p->nr_lines < MAX_LINES; text = end) {
+			double writes = strtod(text, &end);
+
+			if (end == text)
+				break;
+			p->writes[p->nr_lines++] = writes;
+		}
+		for (int n = 1; n <= MAX_CPUS; n++)
+			p->mhits[n] = solve(p, n);
 	}
 	csv_close(&csv);
 }
@@ -242,17 +285,20 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "machine", required_argument, NULL, 'm' },
 		{ "published", required_argument, NULL, 'p' },
+		{ "profiles", required_argument, NULL, 'P' },
 		{ "out", required_argument, NULL, 'o' },
 		{ "label", required_argument, NULL, 'l' },
 		{ 0 }
 	};
-	const char *published = NULL, *out = NULL, *label[MAX_PROFILES];
+	const char *published = NULL, *given = NULL, *out = NULL;
+	char *label[MAX_PROFILES];
 	int c, labels = 0;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'm': read_machine(optarg); break;
 		case 'p': published = optarg; break;
+		case 'P': given = optarg; break;
 		case 'o': out = optarg; break;
 		case 'l':
 			if (labels == MAX_PROFILES)
@@ -267,6 +313,8 @@ int main(int argc, char **argv)
 	for (; optind < argc; optind++)
 		for (int i = 0; i < labels; i++)
 			read_profile(argv[optind], label[i]);
+	if (given)
+		read_published_profiles(given, label, labels);
 	if (!nr_profiles)
 		die("no such row in any file", label[0]);
 	write_projection(out);
