@@ -28,6 +28,13 @@ $(METER_BIN)/project: $(addprefix bench/report/,project.c csv.c csv.h)
 	@mkdir -p $(@D)
 	@gcc $(METER_CFLAGS) -o $@ $(filter %.c,$^) -lm
 
+# The kernel to compare with is fetched and built only when PEER names it.
+ifneq ($(PEER),)
+$(B)/kernel/$(PEER)-base/vmlinux: configs/guest.config configs/peer-$(PEER).config
+	@bench/peer-source $(PEER)
+	@scripts/build-kernel $(B)/src/$(PEER) $(PEER)-base guest peer-$(PEER)
+endif
+
 .PHONY: meter-tools meter meter-selftest report gate
 meter-tools: $(METER_TOOLS)
 

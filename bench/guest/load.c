@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The guest program of the meter: perform the rows named on the command line,
- * each by one worker per vCPU, in turn or (--free) as the vCPUs come. Every row has a process of its own, laid
- * out alike, so that it does not depend on the rows before it.
+ * each by one worker per vCPU, in turn or (--free) as the vCPUs come. Every row
+ * has a process of its own, laid out alike, so that it does not depend on the
+ * rows before it.
  *
  *   load [--windows N] [--rounds N] [--free] entry,nop,bpf,threads ...
  */

@@ -93,7 +93,8 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 		if (marker) {
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker,
-				QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)marker);
+							       QEMU_PLUGIN_CB_NO_REGS,
+							       (void *)(uintptr_t)marker);
 			continue;
 		}
 		flags = insn_flags(pc, bytes, size);
@@ -102,9 +103,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		/* User code is not told apart: programs come and go. */
 		site = site_get(flags & INSN_KERNEL ? pc : 0, flags);
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_exec,
-			QEMU_PLUGIN_CB_NO_REGS, site);
+						       QEMU_PLUGIN_CB_NO_REGS, site);
 		qemu_plugin_register_vcpu_mem_cb(insn, on_access,
-			QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, site);
+						 QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, site);
 	}
 }
 

@@ -13,8 +13,8 @@
  *
  * and at each contended line it queues for one server, which keeps it for
  * transfer_ns times the writes per hit: the line has to come over for each of
- * them, unless this CPU had it last, by chance one time in CPUs. The constants stand in --machine, with what
- * they were derived from.
+ * them, unless this CPU had it last, by chance one time in CPUs. The constants
+ * stand in --machine, with what they were derived from.
  *
  * Reads NAME-rows.csv and NAME-lines.csv; writes PREFIX-projection.csv and
  * PREFIX-deviation.csv, and prints the latter.
@@ -64,15 +64,15 @@ static void read_machine(const char *path)
 		const char *key = csv_get(&csv, "key");
 		double value = csv_number(&csv, "value");
 
-		if (!strcmp(key, "ns_per_insn"))
+		if (!strcmp(key, "ns_per_insn")) {
 			machine.ns_per_insn = value;
-		else if (!strcmp(key, "ns_per_atomic"))
+		} else if (!strcmp(key, "ns_per_atomic")) {
 			machine.ns_per_atomic = value;
-		else if (!strcmp(key, "transfer_ns"))
+		} else if (!strcmp(key, "transfer_ns")) {
 			machine.transfer_ns = value;
-		else if (strcmp(key, "slowdown") || machine.points == MAX_POINTS)
+		} else if (strcmp(key, "slowdown") || machine.points == MAX_POINTS) {
 			die("unknown key, or too many", key);
-		else {
+		} else {
 			machine.cpus[machine.points] = csv_number(&csv, "cpus");
 			machine.slowdown[machine.points++] = value;
 		}
@@ -296,16 +296,25 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'm': read_machine(optarg); break;
-		case 'p': published = optarg; break;
-		case 'P': given = optarg; break;
-		case 'o': out = optarg; break;
+		case 'm':
+			read_machine(optarg);
+			break;
+		case 'p':
+			published = optarg;
+			break;
+		case 'P':
+			given = optarg;
+			break;
+		case 'o':
+			out = optarg;
+			break;
 		case 'l':
 			if (labels == MAX_PROFILES)
 				die("too many labels", optarg);
 			label[labels++] = optarg;
 			break;
-		default: return 1;
+		default:
+			return 1;
 		}
 	}
 	if (!machine.points || !published || !out || !labels || optind == argc)

@@ -305,13 +305,26 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'r': raw = optarg; break;
-		case 'v': vmlinux = optarg; break;
-		case 's': source = optarg; break;
-		case 'o': out = optarg; break;
-		case 'c': columns = optarg; break;
-		case 'V': values = optarg; break;
-		default: return 1;
+		case 'r':
+			raw = optarg;
+			break;
+		case 'v':
+			vmlinux = optarg;
+			break;
+		case 's':
+			source = optarg;
+			break;
+		case 'o':
+			out = optarg;
+			break;
+		case 'c':
+			columns = optarg;
+			break;
+		case 'V':
+			values = optarg;
+			break;
+		default:
+			return 1;
 		}
 	}
 	if (!raw || !vmlinux || !out || optind != argc)
