@@ -22,7 +22,7 @@ STAMP := $(B)/stamp
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help bench check quick deps source tree apply refresh perf selftests \
-	kernels hygiene litmus test sanitizers clean distclean FORCE
+	kernels hygiene litmus test sanitizers smoke clean distclean FORCE
 
 help:
 	@awk '/^## / { sub(/^## /, ""); print }' $(MAKEFILE_LIST)
@@ -86,6 +86,8 @@ perf: $(B)/perf/perf
 bench: kernels perf
 	@bench/run
 
+SELFTESTS := --dir $(B)/selftests:/selftests -- /selftests/run.sh
+
 ##
 ##   make hygiene      checkpatch, fuzz, every step compiles, shellcheck      3 / 1
 hygiene: source
@@ -99,13 +101,18 @@ litmus: source
 
 ##   make test         selftests on the patched kernel                        7 / 1
 test quick: $(K)-series/vmlinux $(STAMP)/selftests
-	@scripts/selftest series
+	@scripts/selftest series series $(SELFTESTS)
 
 ##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
 sanitizers: $(K)-sanitizers/vmlinux $(STAMP)/selftests
-	@scripts/selftest sanitizers
+	@scripts/selftest sanitizers sanitizers $(SELFTESTS)
 
-check: hygiene litmus test sanitizers meter-selftest gate
+##   make smoke        each benchmark of perf, shortly, under the sanitizers  8 / 0.5
+smoke: $(K)-sanitizers/vmlinux $(B)/perf/perf
+	@scripts/selftest smoke sanitizers --file $(B)/perf/perf:/usr/bin/perf \
+		--file bench/smoke:/usr/bin/smoke -- smoke
+
+check: hygiene litmus test sanitizers smoke meter-selftest gate
 	@scripts/totals
 
 ##
