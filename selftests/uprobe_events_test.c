@@ -46,16 +46,24 @@ static void clear_error_log(void)
 		close(fd);
 }
 
-/* "p:test_<pid>/probe <this program>:<offset of main>" */
-static char *start_line(char *line, size_t size)
+/*
+ * "p:test_<pid>/probe <this program>:<offset of a function>", the offset in the
+ * form that the kernel compares with when a probe is removed by its place.
+ */
+static char *start_line_at(const void *function, char *line, size_t size)
 {
 	char path[256];
 	uint64_t offset;
 
-	if (upl_addr_offset(start_line, path, sizeof(path), &offset))
+	if (upl_addr_offset(function, path, sizeof(path), &offset))
 		return NULL;
-	return line + snprintf(line, size, "p:test_%d/probe %s:%#llx", getpid(),
+	return line + snprintf(line, size, "p:test_%d/probe %s:0x%016llx", getpid(),
 			       path, (unsigned long long)offset);
+}
+
+static char *start_line(char *line, size_t size)
+{
+	return start_line_at(start_line_at, line, size);
 }
 
 static int remove_probe(void)
@@ -83,6 +91,21 @@ static int define_with_long_arg(unsigned int len)
 
 	return p && sprintf(p, " a=\\\"%0*u\"", len - 3, 0) > 0 ?
 		define(line) : -EINVAL;
+}
+
+/* Enable or disable the event of start_line(). */
+static int enable(const char *on)
+{
+	char name[64];
+	int fd, ret;
+
+	snprintf(name, sizeof(name), "events/test_%d/probe/enable", getpid());
+	fd = tracefs_open(name, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, on, 1) == 1 ? 0 : -errno;
+	close(fd);
+	return ret;
 }
 
 /* As many arguments as there may be are taken. */
@@ -119,6 +142,25 @@ TEST_F(uprobe, too_long_argument)
 	clear_error_log();
 	EXPECT_EQ(-E2BIG, define_with_long_arg(MAX_ARG_LEN + 1));
 	EXPECT_TRUE(error_log_has("Argument expression is too long"));
+}
+
+/* A probe of an event with several is not freed under its registration. */
+TEST_F(uprobe, enabled_event_keeps_its_probes)
+{
+	char first[512], second[512];
+
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	/* Two functions that are not called meanwhile. */
+	ASSERT_NE(NULL, start_line(first, sizeof(first)));
+	ASSERT_NE(NULL, start_line_at(define_with_args, second, sizeof(second)));
+	ASSERT_EQ(0, define(first));
+	ASSERT_EQ(0, define(second));
+	EXPECT_EQ(0, enable("1"));
+	second[0] = '-';
+	EXPECT_EQ(-EBUSY, define(second));
+	EXPECT_EQ(0, enable("0"));
+	EXPECT_EQ(0, define(second));
+	EXPECT_EQ(0, remove_probe());
 }
 
 TEST_HARNESS_MAIN
