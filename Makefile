@@ -101,6 +101,7 @@ litmus: source
 
 ##   make test         selftests on the patched kernel                        7 / 1
 test quick: $(K)-series/vmlinux $(STAMP)/selftests
+	@selftests/meta/runner > $(B)/log/meta-runner.log || { cat $(B)/log/meta-runner.log; exit 1; }
 	@scripts/selftest series series $(SELFTESTS)
 
 ##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
