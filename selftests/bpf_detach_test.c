@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "common.h"
@@ -37,7 +36,7 @@ static int pin(pthread_t thread, int cpu)
 struct hitter {
 	pthread_t	thread;
 	int		cpu;
-	atomic_int	tid;
+	atomic_bool	ready;
 	atomic_bool	stop;
 	uint64_t	hits;
 };
@@ -52,7 +51,7 @@ static void *hit(void *arg)
 
 	if (pin(pthread_self(), h->cpu))
 		h->stop = true;
-	h->tid = syscall(SYS_gettid);
+	h->ready = true;
 	for (; !h->stop; h->hits++)
 		probed();
 	return NULL;
@@ -67,7 +66,7 @@ static int hitter_start(struct hitter *h, int cpu)
 	ret = pthread_create(&h->thread, NULL, hit, h);
 	if (ret)
 		return ret;
-	while (!h->tid)
+	while (!h->ready)
 		sched_yield();
 	return h->stop ? -EINVAL : 0;
 }

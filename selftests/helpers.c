@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -28,7 +27,7 @@ static bool file_has(const char *path, const char *text)
 	return found;
 }
 
-bool kernel_has_symbol(const char *name)
+static bool kernel_has_symbol(const char *name)
 {
 	char text[128];
 
@@ -66,18 +65,6 @@ static bool is_smp(void)
 	return sysconf(_SC_NPROCESSORS_ONLN) > 1;
 }
 
-static bool is_preemptible(void)
-{
-	struct utsname name;
-
-	return !uname(&name) && strstr(name.version, "PREEMPT");
-}
-
-static bool has_kasan(void)
-{
-	return kernel_has_symbol("kasan_report");
-}
-
 static bool is_x86_64(void)
 {
 #ifdef __x86_64__
@@ -106,8 +93,6 @@ static const struct {
 	{ NEED_TRACEFS,	has_tracefs,	"no uprobe_events in tracefs" },
 	{ NEED_BPF,	has_bpf,	"no BPF programs on perf events" },
 	{ NEED_SMP,	is_smp,		"only one CPU" },
-	{ NEED_PREEMPT,	is_preemptible,	"kernel not preemptible" },
-	{ NEED_KASAN,	has_kasan,	"kernel without KASAN" },
 	{ NEED_X86_64,	is_x86_64,	"not x86-64" },
 	{ NEED_AVX,	has_avx,	"CPU without AVX" },
 };

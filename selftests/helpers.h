@@ -11,16 +11,12 @@ enum requirement {
 	NEED_TRACEFS	= 1 << 2,	/* uprobe_events */
 	NEED_BPF	= 1 << 3,	/* programs on perf events */
 	NEED_SMP	= 1 << 4,
-	NEED_PREEMPT	= 1 << 5,	/* CONFIG_PREEMPT */
-	NEED_KASAN	= 1 << 6,
-	NEED_X86_64	= 1 << 7,
-	NEED_AVX	= 1 << 8,
+	NEED_X86_64	= 1 << 5,
+	NEED_AVX	= 1 << 6,
 };
 
 /* All that is missing, in one line, or NULL. */
 const char *missing(unsigned int requirements);
-
-bool kernel_has_symbol(const char *name);
 
 /* A file of tracefs; -1 and errno as open() does. */
 int tracefs_open(const char *name, int flags);
