@@ -5,6 +5,8 @@ BASE    ?= 6.1
 KDIR    ?=
 PEER    ?=
 CPUS    ?=
+MINUTES ?= 10
+SEED    ?= 1
 # Arguments that a user may give; a mistyped one is an error, not a default.
 KNOWN   := BASE KDIR PEER CPUS JOBS SEED MINUTES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(v)))))
@@ -22,7 +24,8 @@ STAMP := $(B)/stamp
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help bench check quick deps source tree apply refresh perf selftests \
-	kernels hygiene litmus test sanitizers smoke clean distclean FORCE
+	kernels hygiene variants litmus test sanitizers smoke suites soak kcsan slots meta \
+	clean distclean FORCE
 
 help:
 	@awk '/^## / { sub(/^## /, ""); print }' $(MAKEFILE_LIST)
@@ -72,6 +75,16 @@ $(K)-series/vmlinux: $(STAMP)/kernel configs/guest.config
 $(K)-sanitizers/vmlinux: $(STAMP)/kernel configs/guest.config configs/sanitizers.config
 	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-sanitizers guest sanitizers
 
+$(K)-base-suites/vmlinux: $(STAMP)/source configs/guest.config configs/suites.config
+	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base-suites guest suites
+$(K)-series-suites/vmlinux: $(STAMP)/kernel configs/guest.config configs/suites.config
+	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-series-suites guest suites
+
+$(K)-kcsan/vmlinux: $(STAMP)/kernel configs/guest.config configs/kcsan.config
+	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-kcsan guest kcsan
+$(K)-base-kcsan/vmlinux: $(STAMP)/source configs/guest.config configs/kcsan.config
+	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base-kcsan guest kcsan
+
 $(B)/perf/perf: $(STAMP)/tools scripts/build-perf
 	@scripts/build-perf
 $(STAMP)/selftests: $(STAMP)/tools scripts/build-selftests
@@ -95,6 +108,10 @@ hygiene: source
 	@echo "shellcheck: clean"
 	@scripts/check-series
 
+##   make variants     what the series touches, in 16 other configurations     4 / 2
+variants: tree
+	@scripts/variants
+
 ##   make litmus       the memory ordering, by herd7                        0.3 / 0.2
 litmus: source
 	@scripts/litmus
@@ -106,15 +123,36 @@ test quick: $(K)-series/vmlinux $(STAMP)/selftests
 
 ##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
 sanitizers: $(K)-sanitizers/vmlinux $(STAMP)/selftests
-	@scripts/selftest sanitizers sanitizers $(SELFTESTS)
+	@scripts/selftest sanitizers sanitizers $(SELFTESTS) --all
 
 ##   make smoke        each benchmark of perf, shortly, under the sanitizers  8 / 0.5
 smoke: $(K)-sanitizers/vmlinux $(B)/perf/perf
 	@scripts/selftest smoke sanitizers --file $(B)/perf/perf:/usr/bin/perf \
 		--file bench/smoke:/usr/bin/smoke -- smoke
 
-check: hygiene litmus test sanitizers smoke meter-selftest gate
+check: hygiene variants litmus test sanitizers smoke meter-selftest gate
 	@scripts/totals
+
+##
+##   make suites       the kernel's own suites, unpatched against patched    25 / 12
+suites: $(K)-base-suites/vmlinux $(K)-series-suites/vmlinux $(B)/perf/perf
+	@scripts/suites
+
+##   make soak         tests that race, MINUTES=10 each, SEED=1               25
+soak: $(K)-sanitizers/vmlinux $(STAMP)/selftests
+	@scripts/soak "$(MINUTES)" "$(SEED)"
+
+##   make kcsan        data races of our code, without and with the series   30 / 8
+kcsan: $(K)-base-kcsan/vmlinux $(K)-kcsan/vmlinux $(STAMP)/selftests
+	@scripts/kcsan
+
+##   make slots        200 threads stepping at once, against 16               9 / 1
+slots: kernels perf
+	@bench/slots
+
+##   make meta         the tests notice each mutant of the kernel            25
+meta: $(K)-series/vmlinux $(K)-sanitizers/vmlinux $(STAMP)/selftests
+	@selftests/meta/run
 
 ##
 ##   make clean        all of build/ but the unpacked source

@@ -35,7 +35,7 @@ $(B)/kernel/$(PEER)-base/vmlinux: configs/guest.config configs/peer-$(PEER).conf
 	@scripts/build-kernel $(B)/src/$(PEER) $(PEER)-base guest peer-$(PEER)
 endif
 
-.PHONY: meter-tools meter meter-selftest report gate
+.PHONY: meter-tools meter census meter-selftest report gate
 meter-tools: $(METER_TOOLS)
 
 # Rows are measured again when the kernel, the tools or the list changed.
@@ -47,6 +47,10 @@ $(B)/meter/%-rows.csv: $(B)/kernel/%/vmlinux $(METER_TOOLS) bench/rows bench/met
 ##   make meter        instructions and contended lines per hit; PEER=7.3     9 / 0.1
 meter: kernels $(METER_NAMES:%=$(B)/meter/%-rows.csv)
 	@bench/report/table $(METER_NAMES:%=$(B)/meter/%-rows.csv)
+
+##   make census       first instructions of functions: who steps them        1 / 0.5
+census: kernels $(PEER:%=$(B)/kernel/%-base/vmlinux)
+	@bench/census/run $(BASE)-base $(PEER:%=%-base) $(BASE)-series
 
 ##   make meter-selftest  the meter against counters with known answers       5 / 0.3
 meter-selftest: $(K)-series/vmlinux

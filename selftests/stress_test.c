@@ -105,7 +105,7 @@ struct counter {
 struct shared {
 	struct counter calls[NR_FUNCTIONS];
 	volatile int stop;
-	uint64_t forks, execs, kills, signals, attaches, ptraces, longjmps;
+	uint64_t forks, execs, kills, signals, attaches, ptraces, steps, longjmps;
 	uint64_t failures;
 } *shared;
 
@@ -414,6 +414,27 @@ static void *forker(void *arg)
 	return NULL;
 }
 
+/*
+ * Steps a stopped process by a few instructions, probed ones among them. The
+ * kernel must tell its own steps from those of the tracer.
+ */
+static bool step(pid_t pid, unsigned int steps)
+{
+	int status;
+
+	while (steps--) {
+		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) ||
+		    waitpid(pid, &status, __WALL) < 0)
+			return false;
+		if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) {
+			fail("a step ended with status %#x", status);
+			return false;
+		}
+		count(steps);
+	}
+	return true;
+}
+
 /* Stops a process again and again, wherever it is just now, and steps it. */
 static void *tracer(void *arg)
 {
@@ -440,6 +461,8 @@ static void *tracer(void *arg)
 				break;
 			}
 			count(ptraces);
+			if (!step(pid, rand_r(&rnd) % 64))
+				break;
 			ptrace(PTRACE_CONT, pid, NULL, NULL);
 			usleep(rand_r(&rnd) % 500);
 		}
@@ -569,10 +592,11 @@ int main(int argc, char **argv)
 		pthread_join(callers[i], NULL);
 
 	printf("# attaches %llu forks %llu execs %llu kills %llu\n"
-	       "# signals %llu ptraces %llu longjmps %llu\n",
+	       "# signals %llu ptraces %llu steps %llu longjmps %llu\n",
 	       (unsigned long long)shared->attaches, (unsigned long long)shared->forks,
 	       (unsigned long long)shared->execs, (unsigned long long)shared->kills,
 	       (unsigned long long)shared->signals, (unsigned long long)shared->ptraces,
+	       (unsigned long long)shared->steps,
 	       (unsigned long long)shared->longjmps);
 	for (i = 0; i < NR_FUNCTIONS; i++) {
 		good = check(i, calm);
@@ -581,7 +605,7 @@ int main(int argc, char **argv)
 	}
 	good = !shared->failures && shared->attaches && shared->signals &&
 	       shared->forks && shared->execs && shared->longjmps &&
-	       (calm || (shared->kills && shared->ptraces));
+	       (calm || (shared->kills && shared->ptraces && shared->steps));
 	failed += !good;
 	printf("%sok %zu nothing failed, every actor acted\n", good ? "" : "not ",
 	       NR_FUNCTIONS + 1);

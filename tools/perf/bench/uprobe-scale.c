@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * scale: threads or processes, one per CPU, hit one probe as fast as they can.
+ * scale: threads or processes, one per CPU or, with --oversubscribe, more, hit
+ * one probe as fast as they can.
  *
  * Workers write nothing but a counter on a cache line of their own. The parent
  * reads all counters at both ends of each window, so that neither start nor
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/compiler.h>
@@ -27,11 +29,16 @@
 /* Calls between two looks at the stop flag. */
 #define BATCH		16
 
+/* Of --oversubscribe: above, typing errors are more likely than intentions. */
+#define MAX_THREADS	10000
+
 /* Two lines: the adjacent-line prefetcher pairs them. */
 #define LINE		128
 
 struct worker {
 	uint64_t	count;			/* written by the worker only */
+	uint64_t	waits;			/* times that it slept, warm */
+	uint64_t	warm_count;		/* of count, those after warm-up */
 	int		cpu;
 	int		failed;
 	bool		is_storm;
@@ -46,6 +53,7 @@ struct control {
 	unsigned int	ready;
 	bool		go;
 	bool		storm;
+	bool		warm;
 	bool		stop;
 } __aligned(LINE);
 
@@ -65,6 +73,7 @@ static unsigned int nr_storm;
 static unsigned int duration = 200;
 static unsigned int warmup = 100;
 static bool use_processes;
+static bool oversubscribe;
 
 static const struct option options[] = {
 	OPT_STRING('t', "threads", &threads_str, "LIST",
@@ -75,6 +84,8 @@ static const struct option options[] = {
 		   "probed instruction, 'list' shows all (default: nop)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	OPT_BOOLEAN('P', "process", &use_processes, "processes instead of threads"),
+	OPT_BOOLEAN('o', "oversubscribe", &oversubscribe,
+		    "allow more threads than CPUs, tell how often they sleep"),
 	OPT_UINTEGER('s', "storm", &nr_storm,
 		     "measure again while this many more threads map and unmap"),
 	UB_OPT_DURATION(&duration),
@@ -91,7 +102,7 @@ static const char * const usage[] = {
 enum {
 	COL_PROBE, COL_INSN, COL_CONSUMER, COL_MODE, COL_THREADS, COL_STORM,
 	COL_REPEATS, COL_WINDOW, COL_RATE, COL_STDDEV, COL_RATE_CPU, COL_NS,
-	COL_EFFICIENCY, COL_KEPT, COL_MAPS, COL_COUNTED, COL_NR
+	COL_EFFICIENCY, COL_KEPT, COL_MAPS, COL_COUNTED, COL_WAITS, COL_NR
 };
 
 static struct ub_column columns[] = {
@@ -111,13 +122,22 @@ static struct ub_column columns[] = {
 	[COL_KEPT]		= { "storm_kept",	"kept",		3 },
 	[COL_MAPS]		= { "storm_maps_per_s",	"maps/s",	0 },
 	[COL_COUNTED]		= { "counted_share",	"counted",	4 },
+	[COL_WAITS]		= { "waits_per_hit",	"waits/hit",	6 },
 	[COL_NR]		= {}
 };
+
+/* How often this thread has slept so far. */
+static uint64_t waits(void)
+{
+	struct rusage self;
+
+	return getrusage(RUSAGE_THREAD, &self) ? 0 : self.ru_nvcsw;
+}
 
 static void hit(struct worker *worker)
 {
 	void (*fn)(void) = worker->fn;
-	uint64_t count = 0;
+	uint64_t waits_before = 0, cold = 0, count = 0;
 	int i;
 
 	do {
@@ -125,7 +145,16 @@ static void hit(struct worker *worker)
 			fn();
 		count += BATCH;
 		WRITE_ONCE(worker->count, count);
+		/* Its first hit is never warm: it allocates. */
+		if (!cold && READ_ONCE(worker->control->warm)) {
+			cold = count;
+			waits_before = waits();
+		}
 	} while (!READ_ONCE(worker->control->stop));
+	if (cold) {
+		worker->waits = waits() - waits_before;
+		worker->warm_count = count - cold;
+	}
 }
 
 /* A mapping of the anonymous kind: takes mmap_lock and meets no probe. */
@@ -225,7 +254,7 @@ static int crew_start(struct crew *crew, const struct ub_cpus *cpus,
 	for (i = 0; i < nr; i++) {
 		worker = &crew->workers[i];
 		worker->control = crew->control;
-		worker->cpu = cpus->id[i];
+		worker->cpu = cpus->id[i % cpus->nr];
 		worker->fn = fn;
 		worker->is_storm = i >= nr_hitters;
 		err = use_processes ? start_process(worker) :
@@ -265,6 +294,19 @@ static uint64_t sum(const struct worker *workers, unsigned int nr)
 	return total;
 }
 
+/* When the crew has stopped; NAN if no hit was warm. */
+static double waits_per_hit(const struct crew *crew)
+{
+	uint64_t slept = 0, count = 0;
+	unsigned int i;
+
+	for (i = 0; i < crew->nr_hitters; i++) {
+		slept += crew->workers[i].waits;
+		count += crew->workers[i].warm_count;
+	}
+	return count ? (double)slept / count : NAN;
+}
+
 struct result {
 	struct ub_stats	hits;			/* per second */
 	struct ub_stats	maps;
@@ -280,6 +322,7 @@ static int measure(struct crew *crew, bool with_storm, struct result *result)
 	WRITE_ONCE(crew->control->storm, with_storm);
 	if (!ub_sleep_ms(warmup))
 		return 1;
+	WRITE_ONCE(crew->control->warm, true);
 
 	for (i = 0; i < bench_repeat; i++) {
 		start = ub_now_ns();
@@ -335,9 +378,11 @@ struct setup {
 
 static void report_row(struct ub_report *report, const struct setup *setup,
 		       unsigned int nr, const struct result *calm,
-		       const struct result *stormy, double single, double share)
+		       const struct result *stormy, double single, double share,
+		       double waited)
 {
 	const struct result *result = stormy ?: calm;
+	unsigned int busy = nr < setup->cpus.nr ? nr : setup->cpus.nr;
 	double rate = result->hits.mean;
 	union ub_cell cells[COL_NR] = {
 		[COL_PROBE].text	= probe_str,
@@ -350,12 +395,13 @@ static void report_row(struct ub_report *report, const struct setup *setup,
 		[COL_WINDOW].number	= duration,
 		[COL_RATE].number	= rate,
 		[COL_STDDEV].number	= ub_stats_stddev_pct(&result->hits),
-		[COL_RATE_CPU].number	= rate / nr,
-		[COL_NS].number		= nr * 1e9 / rate,
-		[COL_EFFICIENCY].number	= rate / nr / single,
+		[COL_RATE_CPU].number	= rate / busy,
+		[COL_NS].number		= busy * 1e9 / rate,
+		[COL_EFFICIENCY].number	= rate / busy / single,
 		[COL_KEPT].number	= stormy ? rate / calm->hits.mean : NAN,
 		[COL_MAPS].number	= stormy ? stormy->maps.mean : NAN,
 		[COL_COUNTED].number	= share,
+		[COL_WAITS].number	= waited,
 	};
 
 	ub_report_row(report, cells);
@@ -367,8 +413,8 @@ static int run_one(struct ub_report *report, const struct setup *setup,
 {
 	struct result calm = {}, stormy = {};
 	uint64_t before = 0;
+	double share, waited = NAN;
 	struct crew crew;
-	double share;
 	int ret;
 
 	if (setup->consumer != UPL_NONE && setup->consumer != UPL_BPF &&
@@ -385,15 +431,18 @@ static int run_one(struct ub_report *report, const struct setup *setup,
 	if (!ret)
 		ret = check_count(link, before, sum(crew.workers, nr),
 				  setup->consumer, &share);
+	if (!ret)
+		waited = waits_per_hit(&crew);
 	crew_free(&crew);
 	if (ret)
 		return ret;
 
 	if (nr == 1)
 		*single = calm.hits.mean;
-	report_row(report, setup, nr, &calm, NULL, *single, share);
+	report_row(report, setup, nr, &calm, NULL, *single, share, waited);
 	if (nr_storm)
-		report_row(report, setup, nr, &calm, &stormy, *single, share);
+		report_row(report, setup, nr, &calm, &stormy, *single, share,
+			   waited);
 	return 0;
 }
 
@@ -455,9 +504,13 @@ static int next_nr(const char **list, unsigned int last, unsigned int max)
 		return -1;
 	}
 	*list = *end ? end + 1 : end;
-	if (nr > max) {
-		ub_error("too few CPUs: %lu threads, but %u CPUs%s: use a shorter -t",
+	if (nr > max && !oversubscribe) {
+		ub_error("too few CPUs: %lu threads, but %u CPUs%s: use a shorter -t, or --oversubscribe",
 			 nr, max, nr_storm ? " beside the storm" : "");
+		return -1;
+	}
+	if (nr > MAX_THREADS) {
+		ub_error("%lu threads are too many: use %u or fewer", nr, MAX_THREADS);
 		return -1;
 	}
 	return nr;
@@ -537,6 +590,8 @@ int bench_uprobe_scale(int argc, const char **argv)
 	if (ret)
 		goto out;
 
+	if (!oversubscribe)
+		columns[COL_WAITS].title = NULL;
 	if (!nr_storm) {
 		columns[COL_STORM].title = NULL;
 		columns[COL_KEPT].title = NULL;

@@ -1,0 +1,732 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+/*
+ * An operation on probes whose first allocation or copy fails, then one whose
+ * second one fails, and so on, until it ends before the Nth came. However it
+ * ends, nothing is lost and nothing stays behind. x86-64, fault injection.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "common.h"
+#include "text.h"
+
+#define MAX_FAULTS	2000	/* no operation has as many sites */
+
+static char path[64];
+
+/* ---- one attempt, in a process of its own ---- */
+
+struct attempt {
+	char	*text;		/* of the file, mapped */
+	int	event;		/* perf event, -1: none */
+	int	prog;
+	int	failed;		/* errno of the operation */
+	pid_t	child;
+	char	name[32];
+};
+
+static void note(struct attempt *a, bool good)
+{
+	a->failed = good ? 0 : errno;
+}
+
+/* ---- operations ---- */
+
+/* prepare and finish return NULL or what does not hold; run is what may fail. */
+struct operation {
+	/*
+	 * A function that some fault must have been below, "" for any; NULL: the
+	 * operation need not allocate or copy at all.
+	 */
+	const char	*covers;
+	const char	*(*prepare)(struct attempt *a);
+	void		(*run)(struct attempt *a);
+	const char	*(*finish)(struct attempt *a);
+};
+
+FIXTURE_VARIANT(uprobe) {
+	struct operation op;
+};
+
+#define OPERATION(name, ...) FIXTURE_VARIANT_ADD(uprobe, name) { { __VA_ARGS__ } }
+
+static const char *map_file(struct attempt *a)
+{
+	a->text = text_map(path);
+	return a->text ? NULL : "cannot map the file";
+}
+
+static const char *attach_to(struct attempt *a, enum function which, bool is_return)
+{
+	if (map_file(a))
+		return "cannot map the file";
+	a->event = text_attach(path, text_offset(which), is_return);
+	return a->event < 0 ? "cannot attach" : NULL;
+}
+
+static const char *attach_nop(struct attempt *a) { return attach_to(a, NOP, false); }
+static const char *attach_push(struct attempt *a) { return attach_to(a, PUSH, false); }
+static const char *attach_step(struct attempt *a) { return attach_to(a, STEP, false); }
+static const char *attach_return(struct attempt *a) { return attach_to(a, NOP, true); }
+static const char *attach_step_return(struct attempt *a) { return attach_to(a, STEP, true); }
+static const char *attach_call_return(struct attempt *a) { return attach_to(a, CALL, true); }
+
+/* register, unregister */
+static void open_event(struct attempt *a)
+{
+	a->event = text_attach(path, text_offset(STEP), false);
+	note(a, a->event >= 0);
+}
+
+static void open_return_event(struct attempt *a)
+{
+	a->event = text_attach(path, text_offset(STEP), true);
+	note(a, a->event >= 0);
+}
+
+static const char *opened_or_not(struct attempt *a)
+{
+	text_call(a->text, STEP, NULL);
+	if (a->event >= 0 && text_hits(a->event) != 1)
+		return "attached, and the hit is not counted once";
+	close(a->event);
+	return text_restored(a->text, STEP) ? NULL : "a breakpoint stays behind";
+}
+
+static void close_event(struct attempt *a)
+{
+	note(a, !close(a->event));
+}
+
+static const char *closed(struct attempt *a)
+{
+	return text_restored(a->text, STEP) ? NULL : "a breakpoint stays behind";
+}
+
+/* BPF on a perf event */
+static int prog_load(void)
+{
+	struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_KPROBE,
+		.insns = (unsigned long)insns, .insn_cnt = 2,
+		.license = (unsigned long)"GPL",
+	};
+
+	return syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+static const char *attach_and_load(struct attempt *a)
+{
+	a->prog = prog_load();
+	if (a->prog < 0)
+		return "cannot load a BPF program";
+	return attach_step(a);
+}
+
+static void set_prog(struct attempt *a)
+{
+	note(a, !ioctl(a->event, PERF_EVENT_IOC_SET_BPF, a->prog));
+}
+
+static const char *attach_prog(struct attempt *a)
+{
+	const char *why = attach_and_load(a);
+
+	if (why)
+		return why;
+	set_prog(a);
+	return a->failed ? "cannot attach the program" : NULL;
+}
+
+/* Trace events */
+static int trace_write(const char *file, const char *text)
+{
+	int fd = tracefs_open(file, O_WRONLY | O_APPEND), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Open beforehand: opening has sites of its own, which are not ours. */
+static int trace_file = -1;
+
+static void trace_write_open(struct attempt *a, const char *text)
+{
+	note(a, write(trace_file, text, strlen(text)) >= 0);
+}
+
+static void event_line(struct attempt *a, char *line, size_t size)
+{
+	snprintf(line, size,
+		 "p:%s/event %s:0x%x r=%%sp m=+0(%%sp):u64 s=+0(%%ip):string b=%%ax:b4@2/32 c=$comm",
+		 a->name, path, (int)text_offset(STEP));
+}
+
+static bool event_exists(struct attempt *a)
+{
+	char file[96];
+	int fd;
+
+	snprintf(file, sizeof(file), "events/%s/event/id", a->name);
+	fd = tracefs_open(file, O_RDONLY);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void remove_line(struct attempt *a, char *line, size_t size)
+{
+	snprintf(line, size, "-:%s/event", a->name);
+}
+
+static const char *open_definitions(struct attempt *a)
+{
+	snprintf(a->name, sizeof(a->name), "fault%d", getpid());
+	if (map_file(a))
+		return "cannot map the file";
+	trace_file = tracefs_open("uprobe_events", O_WRONLY | O_APPEND);
+	return trace_file < 0 ? "cannot open uprobe_events" : NULL;
+}
+
+static void define(struct attempt *a)
+{
+	char line[256];
+
+	event_line(a, line, sizeof(line));
+	trace_write_open(a, line);
+}
+
+static const char *undefine_it(struct attempt *a)
+{
+	char line[64];
+
+	remove_line(a, line, sizeof(line));
+	return trace_write("uprobe_events", line) ? "cannot remove the event" : NULL;
+}
+
+static const char *defined_or_not(struct attempt *a)
+{
+	if (a->failed)
+		return event_exists(a) ? "refused, and there all the same" : NULL;
+	return undefine_it(a);
+}
+
+static const char *define_first(struct attempt *a)
+{
+	const char *why = open_definitions(a);
+
+	if (why)
+		return why;
+	define(a);
+	return a->failed ? "cannot define an event" : NULL;
+}
+
+static void undefine(struct attempt *a)
+{
+	char line[64];
+
+	remove_line(a, line, sizeof(line));
+	trace_write_open(a, line);
+}
+
+static const char *undefined_or_not(struct attempt *a)
+{
+	if (a->failed)
+		return undefine_it(a);
+	return event_exists(a) ? "removed, and still there" : NULL;
+}
+
+static const char *open_enable(struct attempt *a)
+{
+	char file[96];
+	const char *why = define_first(a);
+
+	if (why)
+		return why;
+	close(trace_file);
+	snprintf(file, sizeof(file), "events/%s/event/enable", a->name);
+	trace_file = tracefs_open(file, O_RDWR);
+	return trace_file < 0 ? "cannot open enable" : NULL;
+}
+
+static void enable(struct attempt *a)
+{
+	trace_write_open(a, "1");
+}
+
+static void disable(struct attempt *a)
+{
+	trace_write_open(a, "0");
+}
+
+static const char *disabled_at_last(struct attempt *a)
+{
+	text_call(a->text, STEP, NULL);
+	disable(a);
+	if (a->failed)
+		return "cannot be disabled";
+	close(trace_file);
+	if (!text_restored(a->text, STEP))
+		return "a breakpoint stays behind";
+	return undefine_it(a);
+}
+
+static const char *enabled_or_not(struct attempt *a)
+{
+	if (a->failed) {
+		enable(a);
+		if (a->failed)
+			return "cannot be enabled any more";
+	}
+	return disabled_at_last(a);
+}
+
+static const char *enable_first(struct attempt *a)
+{
+	const char *why = open_enable(a);
+
+	if (why)
+		return why;
+	enable(a);
+	return a->failed ? "cannot enable" : NULL;
+}
+
+/* Mappings */
+static const char *attach_without_mapping(struct attempt *a)
+{
+	a->event = text_attach(path, text_offset(NOP), false);
+	return a->event < 0 ? "cannot attach" : NULL;
+}
+
+static int mapped_fd;
+
+static const char *attach_and_open(struct attempt *a)
+{
+	mapped_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return mapped_fd < 0 ? "cannot open the file" : attach_without_mapping(a);
+}
+
+static void map_probed(struct attempt *a)
+{
+	a->text = mmap(NULL, TEXT_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, mapped_fd, 0);
+	note(a, a->text != MAP_FAILED);
+}
+
+static const char *mapped_or_not(struct attempt *a)
+{
+	if (a->failed && map_file(a))
+		return "cannot be mapped any more";
+	text_call(a->text, NOP, NULL);
+	/* For want of memory the breakpoint may be missing, not more. */
+	if (text_hits(a->event) > 1)
+		return "one hit is counted twice";
+	close(a->event);
+	return text_restored(a->text, NOP) ? NULL : "a breakpoint stays behind";
+}
+
+static void unmap_probed(struct attempt *a)
+{
+	note(a, !munmap(a->text, TEXT_SIZE));
+}
+
+static const char *unmapped_or_not(struct attempt *a)
+{
+	if (a->failed) {
+		text_call(a->text, NOP, NULL);
+		if (text_hits(a->event) != 1)
+			return "not unmapped, and the probe is lost";
+	}
+	return NULL;
+}
+
+static void move_probed(struct attempt *a)
+{
+	char *to = mremap(a->text, TEXT_SIZE, TEXT_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			  (char *)0x700000000000);
+
+	note(a, to != MAP_FAILED);
+	if (to != MAP_FAILED)
+		a->text = to;
+}
+
+static void protect_probed(struct attempt *a)
+{
+	note(a, !mprotect(a->text, TEXT_SIZE, PROT_READ));
+	mprotect(a->text, TEXT_SIZE, PROT_READ | PROT_EXEC);
+}
+
+static const char *still_probed(struct attempt *a)
+{
+	/* The fault may have been in the call that was to undo the first. */
+	mprotect(a->text, TEXT_SIZE, PROT_READ | PROT_EXEC);
+	text_call(a->text, NOP, NULL);
+	if (text_hits(a->event) != 1)
+		return "the probe is lost, or counts twice";
+	close(a->event);
+	return text_restored(a->text, NOP) ? NULL : "a breakpoint stays behind";
+}
+
+/* fork() */
+static void fork_child(struct attempt *a)
+{
+	a->child = fork();
+	note(a, a->child >= 0);
+	if (a->child)
+		return;
+	/* The fault was for the parent: the child has none. */
+	text_call(a->text, NOP, NULL);
+	_exit(!a->text);
+}
+
+static const char *child_ended_well(struct attempt *a)
+{
+	int status;
+
+	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+		return "the child of fork() died";
+	text_call(a->text, NOP, NULL);
+	if (text_hits(a->event) != (a->failed ? 1 : 2))
+		return "hits of parent and child are not counted";
+	return NULL;
+}
+
+/* With a return pending, which the child inherits. */
+static struct attempt *forking;
+
+static void fork_in_call(void)
+{
+	forking->child = fork();
+	forking->failed = forking->child < 0 ? errno : 0;
+}
+
+static void fork_in_function(struct attempt *a)
+{
+	forking = a;
+	text_call(a->text, CALL, fork_in_call);
+	if (!a->failed && !a->child)
+		_exit(0);
+}
+
+static const char *child_returned(struct attempt *a)
+{
+	int status;
+
+	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+		return "the child of fork() died on its return";
+	/* The parent's return, and the child's unless its memory failed. */
+	return text_hits(a->event) <= 2 ? NULL : "more returns than calls";
+}
+
+/* Hits */
+static void hit_nop(struct attempt *a) { text_call(a->text, NOP, NULL); }
+static void hit_push(struct attempt *a) { text_call(a->text, PUSH, NULL); }
+static void hit_step(struct attempt *a) { text_call(a->text, STEP, NULL); }
+
+static const char *counted_once(struct attempt *a)
+{
+	return text_hits(a->event) == 1 ? NULL : "a hit is not counted once";
+}
+
+/* A return whose frame found no memory is not seen: once or not at all. */
+static const char *counted_at_most_once(struct attempt *a)
+{
+	return text_hits(a->event) <= 1 ? NULL : "one return is counted twice";
+}
+
+OPERATION(register, "uprobe", map_file, open_event, opened_or_not);
+OPERATION(register_return, "uprobe", map_file, open_return_event, opened_or_not);
+OPERATION(unregister, "uprobe", attach_step, close_event, closed);
+OPERATION(attach_bpf, "perf_event_attach_bpf_prog", attach_and_load, set_prog, opened_or_not);
+OPERATION(detach_bpf, "uprobe", attach_prog, close_event, closed);
+OPERATION(define, "trace_uprobe", open_definitions, define, defined_or_not);
+OPERATION(undefine, "", define_first, undefine, undefined_or_not);
+OPERATION(enable, "uprobe", open_enable, enable, enabled_or_not);
+OPERATION(disable, "uprobe", enable_first, disable, disabled_at_last);
+OPERATION(mmap, "uprobe_mmap", attach_and_open, map_probed, mapped_or_not);
+OPERATION(munmap, NULL, attach_nop, unmap_probed, unmapped_or_not);
+OPERATION(mremap, "", attach_nop, move_probed, still_probed);
+OPERATION(mprotect, NULL, attach_nop, protect_probed, still_probed);
+OPERATION(fork, "", attach_nop, fork_child, child_ended_well);
+OPERATION(fork_return, "uprobe", attach_call_return, fork_in_function, child_returned);
+OPERATION(hit_nop, NULL, attach_nop, hit_nop, counted_once);
+OPERATION(hit_push, "uprobe", attach_push, hit_push, counted_once);
+OPERATION(hit_step, "uprobe", attach_step, hit_step, counted_once);
+OPERATION(return, "uprobe", attach_return, hit_nop, counted_at_most_once);
+OPERATION(step_return, "uprobe", attach_step_return, hit_step, counted_at_most_once);
+
+/* ---- faults ---- */
+
+static bool set(const char *file, const char *value)
+{
+	int fd = open(file, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, value, strlen(value)) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/* Of all allocations, those that may wait as well. */
+static bool faults_ready(void)
+{
+	return set("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       set("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       set("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       set("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       !access("/sys/kernel/debug/fail_usercopy", R_OK) &&
+	       !access("/proc/thread-self/fail-nth", W_OK);
+}
+
+static int arm(int nth)
+{
+	char text[16];
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+
+	snprintf(text, sizeof(text), "%d", nth);
+	return write(fd, text, strlen(text)) > 0 ? fd : -1;
+}
+
+/* Has the fault come? */
+static bool disarm(int fd)
+{
+	char text[16] = "";
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+
+	/* The Nth site may be this one, or that of the write. */
+	while (write(fd, "0", 1) < 0)
+		;
+	close(fd);
+	return len > 0 && !atoi(text);
+}
+
+/* What all cases, each a process, have in common. */
+static struct shared {
+	/* of the attempt that runs */
+	bool		injected;
+	int		failed;
+	char		why[128];	/* empty: all holds */
+	/* Where faults were, by the traces in the kernel log. */
+	unsigned int	nr_sites, nr_faults;
+	char		sites[2048][48];
+} *shared;
+
+static int kernel_log = -1;
+
+__attribute__((constructor)) static void share(void)
+{
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+static bool is_allocator(const char *function)
+{
+	static const char * const names[] = {
+		"dump_stack", "should_fail", "__should_fail", "fail_dump", "slab",
+		"___slab", "__slab", "kmem_cache_alloc", "__kmem_cache", "kmalloc",
+		"__kmalloc", "krealloc", "kvmalloc", "kstrdup", "kmemdup", "kstrndup",
+		"memdup", "__alloc_pages", "alloc_pages", "__folio_alloc",
+		"vma_alloc_folio", "__get_free", "get_zeroed", "prepare_alloc",
+		"_copy_", "copy_", "allocate_slab", "new_slab", "get_partial",
+		"strndup_user", "strncpy_from_user", "__vmalloc", "pcpu_",
+		"__alloc_percpu", "show_stack", "mempool", "kasan", "__stack_depot",
+		"stack_depot", "__kasan", "create_object", "kmemleak",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strncmp(function, names[i], strlen(names[i])))
+			return true;
+	}
+	return false;
+}
+
+static void add_site(const char *frame)
+{
+	unsigned int i;
+
+	for (i = 0; i < shared->nr_sites; i++) {
+		if (!strcmp(shared->sites[i], frame))
+			return;
+	}
+	if (i < sizeof(shared->sites) / sizeof(shared->sites[0]))
+		snprintf(shared->sites[shared->nr_sites++], sizeof(shared->sites[0]),
+			 "%s", frame);
+}
+
+/* Read the traces since the last call: is one below a function named so? */
+static bool read_traces(const char *covers)
+{
+	enum { NONE, ALLOCATOR, CALLERS } where = NONE;
+	char record[8192], *text, *end;
+	bool covered = false;
+	ssize_t len;
+
+	for (;;) {
+		len = read(kernel_log, record, sizeof(record) - 1);
+		if (len < 0 && errno == EPIPE)
+			continue;
+		if (len <= 0)
+			return covered;
+		record[len] = '\0';
+		text = strchr(record, ';');
+		if (!text)
+			continue;
+		text++;
+		text[strcspn(text, "\n")] = '\0';
+		text += strspn(text, " ");
+		if (strstr(text, "forcing a failure"))
+			where = ALLOCATOR;
+		end = strstr(text, "+0x");
+		if (where == NONE || !end || *text == '?' || !strncmp(text, "RIP", 3))
+			continue;
+		if (where == ALLOCATOR && !is_allocator(text)) {
+			text[strcspn(text, "/")] = '\0';
+			add_site(text);
+			where = CALLERS;
+		}
+		if (strstr(text, covers))
+			covered = true;
+	}
+}
+
+/* ---- a case for each operation ---- */
+
+static void attempt(const struct operation *op, int nth)
+{
+	struct attempt a = { .event = -1, .prog = -1 };
+	const char *why = op->prepare(&a);
+	int fd;
+
+	a.failed = 0;
+	if (!why) {
+		fd = arm(nth);
+		op->run(&a);
+		shared->injected = disarm(fd);
+		shared->failed = a.failed;
+		if (a.failed && !shared->injected)
+			why = "failed without a fault";
+		else
+			why = op->finish(&a);
+	}
+	snprintf(shared->why, sizeof(shared->why), "%s", why ? why : "");
+	_exit(0);
+}
+
+/* In a process of its own: a wait status. */
+static int try(const struct operation *op, int nth)
+{
+	int status = -1;
+	pid_t pid;
+
+	shared->injected = false;
+	shared->failed = 0;
+	strcpy(shared->why, "died before its end");
+	pid = fork();
+	if (!pid)
+		attempt(op, nth);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	return status;
+}
+
+/* Whatever fails, once, the operation fails as a whole or works as a whole. */
+TEST_F(uprobe, survives_each_fault)
+{
+	unsigned int nth, failed = 0, sites = shared->nr_sites;
+	const struct operation *op = &variant->op;
+	bool covered = false;
+	int status;
+
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_BPF | NEED_X86_64);
+	if (!faults_ready())
+		SKIP(return, "no fault injection");
+	/* What the kernel says of breakpoints that it cannot set or remove. */
+	self->expected = "uprobe: ";
+	kernel_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	lseek(kernel_log, 0, SEEK_END);
+	snprintf(path, sizeof(path), "/tmp/fault_test.%d", getpid());
+	ASSERT_EQ(0, text_write(path));
+
+	for (nth = 1; nth < MAX_FAULTS; nth++) {
+		status = try(op, nth);
+		EXPECT_EQ(0, status) TH_LOG("fault %u: wait status %#x", nth, status);
+		EXPECT_STREQ("", shared->why) TH_LOG("fault %u, errno %d", nth, shared->failed);
+		if (read_traces(op->covers ?: ""))
+			covered = true;
+		if (status || !shared->injected)
+			break;
+		failed += !!shared->failed;
+
+		/* The next one works. */
+		status = try(op, 0);
+		EXPECT_EQ(0, status);
+		EXPECT_STREQ("", shared->why) TH_LOG("without a fault, after fault %u", nth);
+		EXPECT_EQ(0, shared->failed);
+	}
+	EXPECT_LT(nth, MAX_FAULTS);
+	if (op->covers)
+		EXPECT_TRUE(covered) TH_LOG("no fault below %s", op->covers);
+	shared->nr_faults += nth - 1;
+	TH_LOG("%u faults, one at a time: failed %u times, went on %u times; %u new sites",
+	       nth - 1, failed, nth - 1 - failed, shared->nr_sites - sites);
+	unlink(path);
+}
+
+/* ---- and after all of them ---- */
+
+FIXTURE(afterwards) {
+};
+
+FIXTURE_SETUP(afterwards)
+{
+}
+
+FIXTURE_TEARDOWN(afterwards)
+{
+	EXPECT_EQ(0, kernel_log_faults(NULL));
+}
+
+/* No memory was left unreferenced by an error path. */
+TEST_F(afterwards, nothing_leaks)
+{
+	static const char file[] = "/sys/kernel/debug/kmemleak";
+	char report[4096];
+	ssize_t len;
+	int fd, i;
+
+	REQUIRE(NEED_ROOT);
+	if (!shared->nr_faults)
+		SKIP(return, "no fault injection");
+	for (i = 0; i < (int)shared->nr_sites; i++)
+		printf("# site %s\n", shared->sites[i]);
+	TH_LOG("%u faults at %u sites", shared->nr_faults, shared->nr_sites);
+	if (access(file, W_OK))
+		SKIP(return, "no kmemleak");
+	/* What callbacks free, and objects younger than five seconds. */
+	sleep(6);
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(set(file, "scan"));
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	while ((len = read(fd, report, sizeof(report) - 1)) > 0) {
+		report[len] = '\0';
+		EXPECT_EQ(NULL, strstr(report, "unreferenced object"))
+			TH_LOG("%s", report);
+	}
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "text.h"
+
+static const char code[NR_FUNCTIONS][TEXT_STEP] = {
+	[NOP]	= "\x90\xc3",
+	[PUSH]	= "\x55\x5d\xc3",
+	[STEP]	= "\x66\x0f\xef\xc0\xc3",
+	[CALL]	= "\x55\xff\xd7\x5d\xc3",
+	[LOAD]	= "\xf3\x0f\x6f\x07\xc3",	/* movdqu (%rdi),%xmm0; ret */
+	[VALUE]	= "\xb8\x04\x03\x02\x01\xc3",
+};
+
+int text_write(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	char page[TEXT_SIZE] = "";
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	memcpy(page, code, sizeof(code));
+	ret = write(fd, page, sizeof(page)) == sizeof(page) ? 0 : -EIO;
+	close(fd);
+	return ret;
+}
+
+char *text_map(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *text;
+
+	if (fd < 0)
+		return NULL;
+	text = mmap(NULL, TEXT_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	close(fd);
+	return text == MAP_FAILED ? NULL : text;
+}
+
+long text_call(const char *text, enum function function, const void *argument)
+{
+	return ((int (*)(const void *))(text + text_offset(function)))(argument);
+}
+
+uint64_t text_offset(enum function function)
+{
+	return function * TEXT_STEP;
+}
+
+static int number_in(const char *file, const char *format)
+{
+	FILE *f = fopen(file, "re");
+	int value;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, format, &value) != 1)
+		value = -1;
+	fclose(f);
+	return value;
+}
+
+static int pmu, retprobe;
+
+/* Before main(), so that attaching is nothing but attaching. */
+__attribute__((constructor)) static void read_pmu(void)
+{
+	pmu = number_in("/sys/bus/event_source/devices/uprobe/type", "%d");
+	retprobe = number_in("/sys/bus/event_source/devices/uprobe/format/retprobe",
+			     "config:%d");
+}
+
+int text_attach(const char *path, uint64_t offset, bool is_return)
+{
+	struct perf_event_attr attr = {
+		.type = pmu, .size = sizeof(attr),
+		.config = is_return ? 1ULL << retprobe : 0,
+		.config1 = (unsigned long)path,
+		.config2 = offset,
+		.inherit = 1,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+uint64_t text_hits(int event)
+{
+	uint64_t hits = 0;
+
+	return read(event, &hits, sizeof(hits)) == sizeof(hits) ? hits : ~0ULL;
+}
+
+bool text_restored(const char *text, enum function function)
+{
+	static const char harmless[16];
+	int i;
+
+	/* CALL and LOAD want an argument of their own. */
+	for (i = 0; i < 200; i++) {
+		if (function != CALL)
+			text_call(text, function, harmless);
+		if (!memcmp(text + text_offset(function), code[function], TEXT_STEP))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
