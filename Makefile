@@ -24,8 +24,8 @@ STAMP := $(B)/stamp
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help bench check quick deps source tree apply refresh perf selftests \
-	kernels hygiene variants litmus test sanitizers smoke suites soak kcsan slots meta \
-	clean distclean FORCE
+	kernels hygiene variants litmus test sanitizers smoke suites suites-deps soak kcsan slots \
+	meta clean distclean FORCE
 
 help:
 	@awk '/^## / { sub(/^## /, ""); print }' $(MAKEFILE_LIST)
@@ -135,8 +135,11 @@ check: hygiene variants litmus test sanitizers smoke meter-selftest gate
 
 ##
 ##   make suites       the kernel's own suites, unpatched against patched    25 / 12
-suites: $(K)-base-suites/vmlinux $(K)-series-suites/vmlinux $(B)/perf/perf
+suites: suites-deps $(K)-base-suites/vmlinux $(K)-series-suites/vmlinux $(B)/perf/perf
 	@scripts/suites
+
+suites-deps:
+	@scripts/install-deps suites
 
 ##   make soak         tests that race, MINUTES=10 each, SEED=1               25
 soak: $(K)-sanitizers/vmlinux $(STAMP)/selftests

@@ -5,7 +5,8 @@ BEGIN {
 	FS = ","
 	unit["hits_per_s"] = "hits/s"; unit["storm_kept"] = "share kept"
 	unit["ms_per_probe"] = "ms/probe"; unit["ns_per_op"] = "ns/op"; unit["ns_per_call"] = "ns/call"
-	more["hits_per_s"] = more["storm_kept"] = 1
+	unit["execs_per_s"] = "execs/s"
+	more["hits_per_s"] = more["storm_kept"] = more["execs_per_s"] = 1
 }
 FNR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
 {

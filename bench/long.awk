@@ -4,9 +4,9 @@
 # -v bench=NAME -v head=LEADING,COLUMNS
 BEGIN {
 	FS = ","
-	split("probe insn consumer mode threads storm_threads operation state probes probes_elsewhere", k, " ")
+	split("probe insn consumer mode threads storm_threads operation state probes processes probes_elsewhere", k, " ")
 	for (i in k) key[k[i]] = 1
-	split("hits_per_s storm_kept ms_per_probe ns_per_op ns_per_call", m, " ")
+	split("hits_per_s storm_kept ms_per_probe ns_per_op ns_per_call execs_per_s", m, " ")
 	for (i in m) metric[m[i]] = 1
 }
 FNR == 1 {
@@ -21,6 +21,8 @@ FNR == 1 {
 			# A storm of none and the like would only make names longer.
 			if (name[i] == "storm_threads") {
 				if ($i > 0) what = what " storm=" $i
+			} else if (name[i] == "processes") {
+				if ($i > 0) what = what " processes=" $i
 			} else if (name[i] ~ /^(threads|probes|probes_elsewhere)$/)
 				what = what " " (name[i] == "probes_elsewhere" ? "elsewhere" : name[i]) "=" $i
 			else

@@ -22,7 +22,7 @@ __attribute__((noinline, noclone)) static void probed(void)
 }
 
 #define ROUNDS		3
-/* Longer than a grace period; a thread may keep a CPU for 950 ms. */
+/* Longer than a grace period. */
 #define GRACE_MS	350
 
 static char self_path[256];
@@ -127,8 +127,25 @@ static uint64_t kernel_symbol(const char *name)
 	return found;
 }
 
+/* Microseconds of each second that real-time threads may take, -1: all. */
+static int rt_runtime(int us)
+{
+	FILE *file = fopen("/proc/sys/kernel/sched_rt_runtime_us", "r+e");
+	int before;
+
+	if (!file)
+		return -errno;
+	if (fscanf(file, "%d", &before) != 1)
+		before = 950000;
+	rewind(file);
+	fprintf(file, "%d\n", us);
+	fclose(file);
+	return before;
+}
+
 struct usurper {
 	pthread_t	thread;
+	int		rt_runtime;	/* to be restored */
 	int		fd;		/* a breakpoint that only the hitter meets */
 	void		*ring;
 	const char	*caller;
@@ -199,6 +216,7 @@ static int usurper_start(struct usurper *u, struct hitter *h, uint64_t address,
 	memset(u, 0, sizeof(*u));
 	u->tid = h->tid;
 	u->caller = caller;
+	u->rt_runtime = rt_runtime(-1);
 	u->fd = open_breakpoint(address, h->tid);
 	if (u->fd < 0)
 		return -errno;
@@ -218,6 +236,7 @@ static void usurper_stop(struct usurper *u)
 	pthread_join(u->thread, NULL);
 	munmap(u->ring, 2 * sysconf(_SC_PAGESIZE));
 	close(u->fd);
+	rt_runtime(u->rt_runtime);
 }
 
 static void *detach(void *link)

@@ -96,7 +96,6 @@ static void tell_history(void)
 	}
 }
 
-
 /* xorshift64: the same everywhere */
 static uint64_t random_state;
 

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "common.h"
 #include "sdt_worker.h"
@@ -678,15 +679,16 @@ TEST_F(sdt, discarded)
 }
 
 /* No change of the program's is lost in one of the kernel's, nor the reverse. */
-TEST_F(sdt, atomic_update)
+TEST_F_TIMEOUT(sdt, atomic_update, 120)
 {
+	time_t end = time(NULL) + 15;
 	int i, fd;
 
 	EXPECT_DONE(self->w, SDT_OP_WRITE, 0, 0, 1000);
 	EXPECT_DONE(self->w, SDT_OP_WRITE, 0, 1, 1000);
 	/* In that word, and in its neighbour. */
 	ASSERT_EQ(0, sdt_tell(self->w, SDT_OP_COUNT_UP, 0, 0));
-	for (i = 0; i < 500; i++) {
+	for (i = 0; i < 500 && time(NULL) < end; i++) {
 		fd = attach(0, i & 1);
 		ASSERT_LE(0, fd);
 		close(fd);

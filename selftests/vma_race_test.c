@@ -31,8 +31,8 @@
 #define LOW		2	/* where the VMA of the hit page starts and ends */
 #define HIGH		10	/* when it is cut */
 #define HITTERS		2
-#define MIN_ROUNDS	200
-#define MAX_SECONDS	20	/* for them; a case has 30 s */
+#define MIN_ROUNDS	100
+#define MAX_SECONDS	10	/* for them; a case has 30 s */
 
 /*
  * The probed pages of the file: the hit one and those that a lookup arrives at

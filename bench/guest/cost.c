@@ -20,8 +20,10 @@
 #define BEGIN	METER_MARK(METER_UNMUTE)
 #define DONE	do { METER_MARK(METER_HIT); METER_MARK(METER_MUTE); } while (0)
 
-static struct upl_sites sites;		/* the file that is probed elsewhere */
-static struct upl_link *elsewhere;	/* its probe */
+static struct upl_sites sites;		/* the file that is probed */
+static struct upl_link **probes;	/* its probes, nobody hits them */
+static unsigned int nr_probes;
+static int consumer;
 static int self;			/* a file to map: this program */
 
 static void fail(const char *what)
@@ -63,6 +65,14 @@ static void do_munmap(int fd)
 	touch(p);
 	BEGIN;
 	munmap(p, PAGE);
+	DONE;
+}
+
+/* What a mapping costs over its life, none of its pages touched. */
+static void op_mmap_munmap(unsigned int worker, void *data)
+{
+	BEGIN;
+	munmap(map(self), PAGE);
 	DONE;
 }
 
@@ -172,6 +182,39 @@ static void op_breakpoint(unsigned int worker, void *data)
 	reap(pid);
 }
 
+static struct upl_link *attach(void)
+{
+	struct upl_link *link;
+	struct upl_probe probe;
+
+	/* Of the sites, the first is probed already: the page is a copy. */
+	upl_sites_probe(&sites, 1, &probe);
+	if (upl_attach(&probe, consumer, &link)) {
+		fprintf(stderr, "load: %s\n", upl_reason());
+		_exit(1);
+	}
+	return link;
+}
+
+static void op_attach(unsigned int worker, void *data)
+{
+	struct upl_link *link;
+
+	BEGIN;
+	link = attach();
+	DONE;
+	upl_detach(link);
+}
+
+static void op_detach(unsigned int worker, void *data)
+{
+	struct upl_link *link = attach();
+
+	BEGIN;
+	upl_detach(link);
+	DONE;
+}
+
 /* Operations so long that few windows do. */
 #define LONG_WINDOWS	12
 
@@ -184,28 +227,47 @@ static const struct {
 	{ "mmap-file", op_mmap_file, false },
 	{ "munmap-anon", op_munmap_anon, false },
 	{ "munmap-file", op_munmap_file, false },
+	{ "mmap-munmap", op_mmap_munmap, false },
 	{ "fault", op_fault, false },
 	{ "fork", op_fork, true },
 	{ "exec", op_exec, true },
 	{ "exit", op_exit, true },
 	{ "signal", op_signal, false },
 	{ "breakpoint", op_breakpoint, false },
+	{ "attach", op_attach, true },
+	{ "detach", op_detach, true },
 };
 
-/* A probe in a file that no process of this guest maps. */
-static int attach_elsewhere(const char *name)
+/*
+ * "perf:256": so many probes of that consumer in a file that nobody maps, but
+ * who attaches. Without a number it is one.
+ */
+static int attach_probes(const char *text, bool mapped)
 {
-	int consumer = upl_consumer_find(name);
-	struct upl_probe probe;
+	const char *number = strchr(text, ':');
+	char *name = strndup(text, strcspn(text, ":"));
+	struct upl_probe *probe;
+	int ret = -1;
 
-	if (consumer < 0)
-		return -1;
-	if (consumer == UPL_NONE)
-		return 0;
-	if (upl_sites_create(&sites, 1))
-		return -1;
-	upl_sites_probe(&sites, 0, &probe);
-	return upl_attach(&probe, consumer, &elsewhere);
+	consumer = upl_consumer_find(name);
+	free(name);
+	if (consumer <= UPL_NONE)
+		return consumer;
+	nr_probes = number ? atoi(number + 1) : 1;
+	probe = calloc(nr_probes, sizeof(*probe));
+	probes = calloc(nr_probes, sizeof(*probes));
+	if (!probe || !probes || upl_sites_create(&sites, nr_probes + 1))
+		goto out;
+	if (mapped)
+		touch(upl_sites_map(&sites));
+	for (unsigned int i = 0; i < nr_probes; i++) {
+		upl_sites_probe(&sites, i, &probe[i]);
+		probe[i].cpu = 0;	/* one event each will do */
+	}
+	ret = upl_attach_all(probe, nr_probes, consumer, probes);
+out:
+	free(probe);
+	return ret;
 }
 
 int cost_prepare(const struct row *row, struct team *team)
@@ -228,7 +290,7 @@ int cost_prepare(const struct row *row, struct team *team)
 		perror("/proc/self/exe");
 		return -1;
 	}
-	if (attach_elsewhere(row->consumer)) {
+	if (attach_probes(row->consumer, ops[i].op == op_attach || ops[i].op == op_detach)) {
 		fprintf(stderr, "load: %s\n", upl_reason());
 		return -1;
 	}
@@ -237,11 +299,13 @@ int cost_prepare(const struct row *row, struct team *team)
 
 int cost_finish(void)
 {
-	int ret = elsewhere ? upl_detach(elsewhere) : 0;
+	int ret = 0;
 
-	if (elsewhere)
+	if (nr_probes) {
+		ret = upl_detach_all(probes, nr_probes);
 		upl_sites_destroy(&sites);
-	elsewhere = NULL;
+		free(probes);
+	}
 	close(self);
 	if (ret)
 		fprintf(stderr, "load: %s\n", upl_reason());

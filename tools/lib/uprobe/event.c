@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Perf events on the uprobe PMU and on trace events of uprobe_events. */
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,10 +36,16 @@ static int scan_file(const char *path, const char *fmt, unsigned int *a,
 	return nr;
 }
 
+/* Read once: it does not change, and what it takes is no cost of attaching. */
 static int pmu_read(struct pmu *pmu)
 {
+	static struct pmu known;
 	unsigned int unused;
 
+	if (known.type) {
+		*pmu = known;
+		return 0;
+	}
 	if (scan_file(PMU_DIR "type", "%u", &pmu->type, &unused) != 1)
 		return upl_fail(ENODEV,
 				"no uprobe PMU: mount /sys, or use a kernel with CONFIG_UPROBE_EVENTS=y and CONFIG_PERF_EVENTS=y");
@@ -47,6 +55,7 @@ static int pmu_read(struct pmu *pmu)
 	if (scan_file(PMU_DIR "format/ref_ctr_offset", "config:%u-%u",
 		      &pmu->ref_ctr_first, &pmu->ref_ctr_last) != 2)
 		pmu->ref_ctr_last = 0;
+	known = *pmu;
 	return 0;
 }
 
@@ -126,9 +135,9 @@ static int open_one(struct upl_link *link, const struct upl_probe *probe,
 	return 0;
 }
 
-/* Every online CPU in turn, or with first_only just the first. */
+/* Every online CPU in turn. */
 static int open_cpus(struct upl_link *link, const struct upl_probe *probe,
-		     struct perf_event_attr *attr, bool first_only)
+		     struct perf_event_attr *attr)
 {
 	unsigned int first, last;
 	int nr, ret = 0;
@@ -144,13 +153,9 @@ static int open_cpus(struct upl_link *link, const struct upl_probe *probe,
 			break;
 		if (nr == 1)
 			last = first;
-		for (; !ret && first <= last; first++) {
+		for (; !ret && first <= last; first++)
 			ret = open_one(link, probe, attr, first);
-			if (first_only)
-				goto out;
-		}
 	} while (!ret && fgetc(cpus) == ',');
-out:
 	fclose(cpus);
 	return ret;
 }
@@ -164,8 +169,12 @@ static int open_all(struct upl_link *link, const struct upl_probe *probe,
 	/* A program runs for each hit that passes the filter, whatever the CPU. */
 	attr->inherit = probe->pid != -1 && !is_bpf;
 
-	if (probe->pid == -1 && probe->cpu == -1)
-		return open_cpus(link, probe, attr, is_bpf);
+	if (probe->pid == -1 && probe->cpu == -1) {
+		/* Ours is as good as any, and needs no word to another one. */
+		if (is_bpf)
+			return open_one(link, probe, attr, sched_getcpu());
+		return open_cpus(link, probe, attr);
+	}
 	return open_one(link, probe, attr, probe->cpu);
 }
 

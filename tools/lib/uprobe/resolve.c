@@ -156,6 +156,25 @@ int upl_symbol_offset(const char *path, const char *symbol, uint64_t *offset)
 	return ret;
 }
 
+int upl_entry_offset(const char *path, uint64_t *offset)
+{
+	struct image img;
+	GElf_Ehdr ehdr;
+	int ret;
+
+	ret = image_open(&img, path);
+	if (ret)
+		return ret;
+
+	if (gelf_getehdr(img.elf, &ehdr) && ehdr.e_entry)
+		ret = addr_to_offset(&img, ehdr.e_entry, offset);
+	else
+		ret = upl_fail(ENOEXEC, "%s is no program: it has no entry", path);
+
+	image_close(&img);
+	return ret;
+}
+
 /* <sys/sdt.h>: owner "stapsdt", three addresses, then three strings. */
 #define SDT_OWNER	"stapsdt"
 #define SDT_NOTE	3

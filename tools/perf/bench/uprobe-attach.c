@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * attach: what it costs to attach and detach many probes, all in one file that
- * this process has mapped: one after the other, together, and by the exit of
- * the process that holds them.
+ * this process and maybe others have mapped: one after the other, together, and
+ * by the exit of the process that holds them; and what it costs others that
+ * fork meanwhile.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,16 +17,27 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/kernel.h>
 
 #include "bench.h"
 #include "uprobe-common.h"
+#include "uprobe-forker.h"
 
 static const char *consumer_str = "bpf";
 static const char *csv;
+static const char *ways_str = "each,together,exit";
 static unsigned int nr_probes = 16;
+static unsigned int nr_processes;
+static bool measure_fork;
 
 static const struct option options[] = {
 	OPT_UINTEGER('k', "probes", &nr_probes, "number of probes (default: 16)"),
+	OPT_UINTEGER('P', "processes", &nr_processes,
+		     "so many other processes map the file, too (default: 0)"),
+	OPT_BOOLEAN('F', "fork", &measure_fork,
+		    "how long fork takes elsewhere meanwhile"),
+	OPT_STRING('w', "ways", &ways_str, "list",
+		   "which of each,together,exit (default: all)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_CSV(&csv),
 	OPT_END()
@@ -34,23 +48,30 @@ static const char * const usage[] = {
 	NULL
 };
 
-enum { COL_OPERATION, COL_CONSUMER, COL_PROBES, COL_REPEATS, COL_TOTAL,
-	COL_EACH, COL_STDDEV, COL_NR };
+enum { COL_OPERATION, COL_CONSUMER, COL_PROBES, COL_PROCESSES, COL_REPEATS,
+	COL_TOTAL, COL_EACH, COL_STDDEV, COL_FORKS, COL_FORK_MEAN, COL_FORK_P99,
+	COL_FORK_MAX, COL_NR };
 
-static const struct ub_column columns[] = {
+static struct ub_column columns[] = {
 	[COL_OPERATION]	= { "operation",	"operation      ",	-1 },
 	[COL_CONSUMER]	= { "consumer",		NULL,			-1 },
 	[COL_PROBES]	= { "probes",		"probes",		0 },
+	[COL_PROCESSES]	= { "processes",	NULL,			0 },
 	[COL_REPEATS]	= { "repeats",		NULL,			0 },
 	[COL_TOTAL]	= { "ms_total",		"ms, all",		3 },
 	[COL_EACH]	= { "ms_per_probe",	"ms/probe",		4 },
 	[COL_STDDEV]	= { "stddev_pct",	"+-%",			1 },
+	[COL_FORKS]	= { "forks",		"forks",		0 },
+	[COL_FORK_MEAN]	= { "fork_mean_us",	"us/fork",		0 },
+	[COL_FORK_P99]	= { "fork_p99_us",	"99 %",			0 },
+	[COL_FORK_MAX]	= { "fork_max_us",	"longest",		0 },
 	[COL_NR]	= {}
 };
 
-enum op { ATTACH_EACH, DETACH_EACH, ATTACH_ALL, DETACH_ALL, TRACER_EXIT, NR_OPS };
+enum op { IDLE, ATTACH_EACH, DETACH_EACH, ATTACH_ALL, DETACH_ALL, TRACER_EXIT, NR_OPS };
 
 static const char * const op_names[NR_OPS] = {
+	[IDLE]		= "idle",
 	[ATTACH_EACH]	= "attach-each",
 	[DETACH_EACH]	= "detach-each",
 	[ATTACH_ALL]	= "attach-together",
@@ -58,44 +79,82 @@ static const char * const op_names[NR_OPS] = {
 	[TRACER_EXIT]	= "tracer-exit",
 };
 
+/* Another process that has the sites mapped, where we have them. */
+struct other {
+	pid_t			pid;
+	int			mem;		/* its /proc/<pid>/mem */
+};
+
 struct state {
 	enum upl_consumer	consumer;
 	struct upl_sites	sites;
 	unsigned char		*text;		/* the sites, mapped */
 	unsigned char		original;	/* first byte of a site */
+	unsigned int		nr;		/* probes of this repeat */
 	struct upl_probe	*probes;
 	struct upl_link		**links;
+	struct other		*others;
+	unsigned int		nr_others;
+	struct ub_forker	*forker;
 	struct ub_stats		ms[NR_OPS];
 };
 
-static void add_time(struct state *state, enum op op, uint64_t start)
+static uint64_t begin(struct state *state, enum op op)
+{
+	ub_forker_phase(state->forker, op);
+	return ub_now_ns();
+}
+
+static void end(struct state *state, enum op op, uint64_t start)
 {
 	ub_stats_add(&state->ms[op], (ub_now_ns() - start) / 1e6);
+	ub_forker_phase(state->forker, UB_FORKER_PAUSE);
+}
+
+/* Has that process a breakpoint at that site? Negative if it is gone. */
+static int has_breakpoint(const struct state *state, const struct other *other,
+			  unsigned int site)
+{
+	unsigned char *addr = state->text + site * UPL_SITE_SIZE, byte;
+
+	if (pread(other->mem, &byte, 1, (uintptr_t)addr) != 1)
+		return -1;
+	return byte != state->original;
 }
 
 /* Not timed: the first and the last probe fire, so those between do as well. */
 static int check_attached(struct state *state)
 {
-	const unsigned int ends[] = { 0, nr_probes - 1 };
+	const unsigned int ends[] = { 0, state->nr - 1 };
 	unsigned char *site;
-	unsigned int i;
+	unsigned int i, j;
 
 	for (i = 0; i < 2; i++) {
 		site = state->text + ends[i] * UPL_SITE_SIZE;
 		if (upl_check_fires(state->links[ends[i]], (void (*)(void))site))
 			return ub_lib_error();
+		for (j = 0; j < state->nr_others; j++) {
+			if (has_breakpoint(state, &state->others[j], ends[i]) != 1)
+				return ub_error("process %u of %u has no breakpoint at site %u",
+						j, state->nr_others, ends[i]);
+		}
 	}
 	return 0;
 }
 
 static int check_detached(struct state *state)
 {
-	unsigned int i;
+	unsigned int i, j;
 
-	for (i = 0; i < nr_probes; i++) {
+	for (i = 0; i < state->nr; i++) {
 		if (state->text[i * UPL_SITE_SIZE] != state->original)
 			return ub_error("site %u of %u kept its breakpoint: get another kernel",
-					i, nr_probes);
+					i, state->nr);
+		for (j = 0; j < state->nr_others; j++) {
+			if (has_breakpoint(state, &state->others[j], i))
+				return ub_error("site %u of %u kept its breakpoint in process %u",
+						i, state->nr, j);
+		}
 	}
 	return 0;
 }
@@ -106,23 +165,23 @@ static int run_each(struct state *state)
 	uint64_t start;
 	int ret = 0;
 
-	start = ub_now_ns();
-	while (!ret && nr < nr_probes && !ub_interrupted()) {
+	start = begin(state, ATTACH_EACH);
+	while (!ret && nr < state->nr && !ub_interrupted()) {
 		if (upl_attach(&state->probes[nr], state->consumer, &state->links[nr]))
 			ret = ub_lib_error();
 		else
 			nr++;
 	}
-	add_time(state, ATTACH_EACH, start);
-	if (nr == nr_probes)
+	end(state, ATTACH_EACH, start);
+	if (!ret && nr == state->nr)
 		ret = check_attached(state);
 
-	start = ub_now_ns();
+	start = begin(state, DETACH_EACH);
 	for (i = 0; i < nr; i++) {
 		if (upl_detach(state->links[i]))
 			ret = ub_lib_error();
 	}
-	add_time(state, DETACH_EACH, start);
+	end(state, DETACH_EACH, start);
 	return ret ?: check_detached(state);
 }
 
@@ -131,16 +190,16 @@ static int run_together(struct state *state)
 	uint64_t start;
 	int ret;
 
-	start = ub_now_ns();
-	if (upl_attach_all(state->probes, nr_probes, state->consumer, state->links))
+	start = begin(state, ATTACH_ALL);
+	if (upl_attach_all(state->probes, state->nr, state->consumer, state->links))
 		return ub_lib_error();
-	add_time(state, ATTACH_ALL, start);
+	end(state, ATTACH_ALL, start);
 	ret = check_attached(state);
 
-	start = ub_now_ns();
-	if (upl_detach_all(state->links, nr_probes))
+	start = begin(state, DETACH_ALL);
+	if (upl_detach_all(state->links, state->nr))
 		ret = ub_lib_error();
-	add_time(state, DETACH_ALL, start);
+	end(state, DETACH_ALL, start);
 	return ret ?: check_detached(state);
 }
 
@@ -152,7 +211,7 @@ static void tracer(struct state *state, int ready_fd, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	if (upl_attach_all(state->probes, nr_probes, state->consumer, state->links)) {
+	if (upl_attach_all(state->probes, state->nr, state->consumer, state->links)) {
 		ub_lib_error();
 		_exit(1);
 	}
@@ -181,60 +240,172 @@ static int run_exit(struct state *state)
 	if (pid < 0)
 		return ub_error("cannot fork: %s", strerror(errno));
 
-	start = ub_now_ns();
+	start = begin(state, TRACER_EXIT);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	add_time(state, TRACER_EXIT, start);
+	end(state, TRACER_EXIT, start);
 	/* If not, it has said why. */
 	return ok ? check_detached(state) : 1;
 }
 
-static int run_repeats(struct state *state)
+#define IDLE_MS		1000
+#define WARMUP_PROBES	16U
+
+static const struct way {
+	const char	*name;
+	int		(*run)(struct state *state);
+	bool		needs_owned;	/* probes that go with their process */
+} ways[] = {
+	{ "each",	run_each,	false },
+	{ "together",	run_together,	false },
+	{ "exit",	run_exit,	true },
+};
+
+/* Is that one in the list of --ways? */
+static bool wanted(const struct way *way)
+{
+	size_t len = strlen(way->name);
+	const char *at;
+
+	for (at = ways_str; *at; at += strcspn(at, ",")) {
+		at += *at == ',';
+		if (!strncmp(at, way->name, len) && (!at[len] || at[len] == ','))
+			return true;
+	}
+	return false;
+}
+
+static int check_ways(void)
+{
+	size_t len, known = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		len = strlen(ways[i].name);
+		known += wanted(&ways[i]) ? len + 1 : 0;
+	}
+	return known && known == strlen(ways_str) + 1 ? 0 :
+		ub_error("--ways is a list of each, together, exit: not '%s'", ways_str);
+}
+
+static int run_ways(struct state *state)
 {
 	/* Trace events outlive the process that defined them. */
 	bool owned = state->consumer == UPL_PERF || state->consumer == UPL_BPF;
 	unsigned int i;
 	int ret = 0;
 
-	/* Once for nothing: program, trace instance, page tables. */
-	for (i = 0; !ret && i <= bench_repeat && !ub_interrupted(); i++) {
-		if (i == 1)
-			memset(state->ms, 0, sizeof(state->ms));
-		ret = run_each(state);
-		if (!ret && !ub_interrupted())
-			ret = run_together(state);
-		if (!ret && owned && !ub_interrupted())
-			ret = run_exit(state);
+	for (i = 0; !ret && i < ARRAY_SIZE(ways) && !ub_interrupted(); i++) {
+		if (wanted(&ways[i]) && (owned || !ways[i].needs_owned))
+			ret = ways[i].run(state);
 	}
+	return ret;
+}
+
+static int run_repeats(struct state *state)
+{
+	unsigned int i;
+	int ret;
+
+	/* A few for nothing: program, trace instance, page tables. */
+	state->nr = min(nr_probes, WARMUP_PROBES);
+	ret = run_ways(state);
+	memset(state->ms, 0, sizeof(state->ms));
+	ub_forker_forget(state->forker);
+
+	if (state->forker) {
+		ub_forker_phase(state->forker, IDLE);
+		ub_sleep_ms(IDLE_MS);
+		ub_forker_phase(state->forker, UB_FORKER_PAUSE);
+	}
+	state->nr = nr_probes;
+	for (i = 0; !ret && i < bench_repeat && !ub_interrupted(); i++)
+		ret = run_ways(state);
 	return ret;
 }
 
 static void report_rows(struct ub_report *report, const struct state *state)
 {
-	const struct ub_stats *ms;
 	enum op op;
 
 	for (op = 0; op < NR_OPS; op++) {
+		const struct ub_stats *ms = &state->ms[op];
 		union ub_cell cells[COL_NR] = {};
+		struct ub_fork_times fork;
 
-		ms = &state->ms[op];
-		if (!ms->nr)
+		ub_forker_times(state->forker, op, &fork);
+		if (!ms->nr && !fork.nr)
 			continue;
 		cells[COL_OPERATION].text = op_names[op];
 		cells[COL_CONSUMER].text = upl_consumer_names[state->consumer];
-		cells[COL_PROBES].number = nr_probes;
+		cells[COL_PROBES].number = op == IDLE ? 0 : nr_probes;
+		cells[COL_PROCESSES].number = nr_processes;
 		cells[COL_REPEATS].number = ms->nr;
-		cells[COL_TOTAL].number = ms->mean;
-		cells[COL_EACH].number = ms->mean / nr_probes;
+		cells[COL_TOTAL].number = ms->nr ? ms->mean : NAN;
+		cells[COL_EACH].number = ms->nr ? ms->mean / nr_probes : NAN;
 		cells[COL_STDDEV].number = ub_stats_stddev_pct(ms);
+		cells[COL_FORKS].number = fork.nr;
+		cells[COL_FORK_MEAN].number = fork.mean_us;
+		cells[COL_FORK_P99].number = fork.p99_us;
+		cells[COL_FORK_MAX].number = fork.max_us;
 		ub_report_row(report, cells);
 	}
+}
+
+/* They map what we have mapped, by fork, and wait for their end. */
+static int start_others(struct state *state)
+{
+	pid_t pid, parent = getpid();
+	char path[32];
+
+	state->others = calloc(nr_processes, sizeof(*state->others));
+	if (!state->others)
+		return ub_error("out of memory for %u processes", nr_processes);
+	while (state->nr_others < nr_processes) {
+		struct other *other = &state->others[state->nr_others];
+
+		pid = fork();
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			while (getppid() == parent)
+				pause();
+			_exit(1);
+		}
+		if (pid < 0)
+			return ub_error("cannot fork: %s", strerror(errno));
+		other->pid = pid;
+		state->nr_others++;
+		snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+		other->mem = open(path, O_RDONLY | O_CLOEXEC);
+		if (other->mem < 0)
+			return ub_error("cannot open %s: %s", path, strerror(errno));
+	}
+	return 0;
+}
+
+static void stop_others(struct state *state)
+{
+	unsigned int i;
+
+	for (i = 0; i < state->nr_others; i++) {
+		kill(state->others[i].pid, SIGKILL);
+		waitpid(state->others[i].pid, NULL, 0);
+		if (state->others[i].mem >= 0)
+			close(state->others[i].mem);
+	}
+	free(state->others);
 }
 
 static int state_init(struct state *state)
 {
 	unsigned int i;
 
+	/* First, so that it has nothing mapped of what is probed. */
+	if (measure_fork) {
+		state->forker = ub_forker_start(NR_OPS);
+		if (!state->forker)
+			return 1;
+	}
 	if (upl_sites_create(&state->sites, nr_probes))
 		return ub_lib_error();
 	state->text = upl_sites_map(&state->sites);
@@ -248,11 +419,12 @@ static int state_init(struct state *state)
 		return ub_error("out of memory for %u probes", nr_probes);
 	for (i = 0; i < nr_probes; i++)
 		upl_sites_probe(&state->sites, i, &state->probes[i]);
-	return 0;
+	return start_others(state);
 }
 
 static void state_free(struct state *state)
 {
+	stop_others(state);
 	free(state->links);
 	free(state->probes);
 	if (state->text && state->text != MAP_FAILED)
@@ -264,18 +436,27 @@ static void state_free(struct state *state)
 /* A probe may need one descriptor per CPU. What is too little shows later. */
 static void raise_fd_limit(void)
 {
+	rlim_t wanted = nr_probes * (rlim_t)sysconf(_SC_NPROCESSORS_ONLN) +
+			nr_processes + 256;
 	struct rlimit limit;
 
-	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	if (wanted > limit.rlim_max) {
+		struct rlimit more = { wanted, wanted };
+
+		if (!setrlimit(RLIMIT_NOFILE, &more))
+			return;
 	}
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int bench_uprobe_attach(int argc, const char **argv)
 {
 	struct state state = {};
 	struct ub_report report;
+	unsigned int i;
 	int ret;
 
 	ub_parse(argc, argv, options, usage);
@@ -285,6 +466,10 @@ int bench_uprobe_attach(int argc, const char **argv)
 	state.consumer = ret;
 	if (state.consumer == UPL_NONE || !nr_probes)
 		return ub_error("nothing to attach: use -k 1 or more, and no consumer 'none'");
+	if (check_ways())
+		return 1;
+	for (i = COL_FORKS; !measure_fork && i < COL_NR; i++)
+		columns[i].title = NULL;
 
 	raise_fd_limit();
 	ret = state_init(&state);
@@ -293,8 +478,9 @@ int bench_uprobe_attach(int argc, const char **argv)
 	if (ret)
 		goto out;
 
-	ub_report_title(&report, "%u probes, consumer %s; %u repeats", nr_probes,
-			upl_consumer_names[state.consumer], bench_repeat);
+	ub_report_title(&report, "%u probes, consumer %s, %u other processes; %u repeats",
+			nr_probes, upl_consumer_names[state.consumer], nr_processes,
+			bench_repeat);
 	ub_signals_begin();
 	ret = run_repeats(&state);
 	ret = ub_signals_end(ret);
@@ -303,5 +489,6 @@ int bench_uprobe_attach(int argc, const char **argv)
 	ret |= ub_report_end(&report);
 out:
 	state_free(&state);
+	ret |= ub_forker_stop(state.forker);
 	return ret;
 }

@@ -32,6 +32,9 @@ struct upl_marker {
 /* File offset of a function in .symtab or, failing that, .dynsym. */
 int upl_symbol_offset(const char *path, const char *symbol, uint64_t *offset);
 
+/* File offset of a program's first instruction. */
+int upl_entry_offset(const char *path, uint64_t *offset);
+
 typedef int upl_marker_fn(const struct upl_marker *marker, void *arg);
 
 /*
