@@ -380,8 +380,9 @@ TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
 		EXPECT_EQ(0, status) TH_LOG("a worker ended with %#x (22: text changed)", status);
 	}
 
-	TH_LOG("%llu consumers counted %llu of the calls; forks %llu execs %llu deaths %llu moves %llu protects %llu",
-	       (unsigned long long)shared->epochs, (unsigned long long)shared->counted,
+	TH_LOG("%llu consumers counted %llu of the calls",
+	       (unsigned long long)shared->epochs, (unsigned long long)shared->counted);
+	TH_LOG("forks %llu execs %llu deaths %llu moves %llu protects %llu",
 	       (unsigned long long)shared->forks, (unsigned long long)shared->execs,
 	       (unsigned long long)shared->deaths, (unsigned long long)shared->moves,
 	       (unsigned long long)shared->protects);

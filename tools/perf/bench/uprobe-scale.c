@@ -505,7 +505,7 @@ static int next_nr(const char **list, unsigned int last, unsigned int max)
 	}
 	*list = *end ? end + 1 : end;
 	if (nr > max && !oversubscribe) {
-		ub_error("too few CPUs: %lu threads, but %u CPUs%s: use a shorter -t, or --oversubscribe",
+		ub_error("%lu threads, but %u CPUs%s: use a shorter -t, or --oversubscribe",
 			 nr, max, nr_storm ? " beside the storm" : "");
 		return -1;
 	}
