@@ -78,7 +78,8 @@ static struct count {
 	unsigned long	tried, taken;
 } *count;
 
-#define BATCH	50
+#define BATCH		50
+#define MAX_SECONDS	86400	/* FUZZ_SECONDS says how long it takes */
 
 /* Inputs by the batch, each batch in a child: NULL, or what does not hold. */
 static const char *fuzz(void (*fn)(void))
@@ -283,7 +284,7 @@ static void random_definitions(void)
 }
 
 /* Lines for uprobe_events: what is taken can be enabled, hit and removed. */
-TEST_F(uprobe, definitions)
+TEST_F_TIMEOUT(uprobe, definitions, MAX_SECONDS)
 {
 	/* trace_uprobe says of some why it refuses them. */
 	self->expected = "trace_uprobe: ";
@@ -407,7 +408,7 @@ static void random_attr(void)
 }
 
 /* Attributes of perf events: read as they are meant, or refused. */
-TEST_F(uprobe, perf_attributes)
+TEST_F_TIMEOUT(uprobe, perf_attributes, MAX_SECONDS)
 {
 	pmu_type = read_type("/sys/bus/event_source/devices/uprobe/type");
 	self->expected = "trace_uprobe: ";
@@ -484,7 +485,7 @@ static void random_attachment(void)
 }
 
 /* Programs and links on such events, in any order, with the wrong types too. */
-TEST_F(uprobe, bpf_attachments)
+TEST_F_TIMEOUT(uprobe, bpf_attachments, MAX_SECONDS)
 {
 	pmu_type = read_type("/sys/bus/event_source/devices/uprobe/type");
 	self->expected = "trace_uprobe: ";
