@@ -24,7 +24,7 @@ STAMP := $(B)/stamp
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help bench check quick deps source tree apply refresh perf selftests \
-	kernels hygiene variants litmus test sanitizers smoke suites suites-deps soak kcsan slots \
+	kernels hygiene variants litmus test sdt sanitizers smoke suites suites-deps soak kcsan slots \
 	meta clean distclean FORCE
 
 help:
@@ -130,7 +130,12 @@ smoke: $(K)-sanitizers/vmlinux $(B)/perf/perf
 	@scripts/selftest smoke sanitizers --file $(B)/perf/perf:/usr/bin/perf \
 		--file bench/smoke:/usr/bin/smoke -- smoke
 
-check: hygiene variants litmus test sanitizers smoke meter-selftest gate
+##   make sdt          perf probe and perf record on SDT markers              8 / 0.5
+sdt: $(K)-series/vmlinux $(STAMP)/selftests $(B)/perf/perf
+	@scripts/selftest sdt series --dir $(B)/selftests:/selftests \
+		--file $(B)/perf/perf:/usr/bin/perf -- /selftests/sdt_perf.sh
+
+check: hygiene variants litmus test sdt sanitizers smoke meter-selftest gate
 	@scripts/totals
 
 ##
