@@ -95,6 +95,7 @@ struct state {
 	struct upl_link		**links;
 	struct other		*others;
 	unsigned int		nr_others;
+	unsigned char		*copy;		/* for the sites of another */
 	struct ub_forker	*forker;
 	struct ub_stats		ms[NR_OPS];
 };
@@ -111,21 +112,20 @@ static void end(struct state *state, enum op op, uint64_t start)
 	ub_forker_phase(state->forker, UB_FORKER_PAUSE);
 }
 
-/* Has that process a breakpoint at that site? Negative if it is gone. */
-static int has_breakpoint(const struct state *state, const struct other *other,
-			  unsigned int site)
+/* The text of that process, NULL if it is gone. */
+static const unsigned char *read_other(struct state *state, const struct other *other)
 {
-	unsigned char *addr = state->text + site * UPL_SITE_SIZE, byte;
+	ssize_t size = state->sites.size;
 
-	if (pread(other->mem, &byte, 1, (uintptr_t)addr) != 1)
-		return -1;
-	return byte != state->original;
+	return pread(other->mem, state->copy, size, (uintptr_t)state->text) == size ?
+		state->copy : NULL;
 }
 
 /* Not timed: the first and the last probe fire, so those between do as well. */
 static int check_attached(struct state *state)
 {
 	const unsigned int ends[] = { 0, state->nr - 1 };
+	const unsigned char *text;
 	unsigned char *site;
 	unsigned int i, j;
 
@@ -133,30 +133,43 @@ static int check_attached(struct state *state)
 		site = state->text + ends[i] * UPL_SITE_SIZE;
 		if (upl_check_fires(state->links[ends[i]], (void (*)(void))site))
 			return ub_lib_error();
-		for (j = 0; j < state->nr_others; j++) {
-			if (has_breakpoint(state, &state->others[j], ends[i]) != 1)
+	}
+	for (j = 0; j < state->nr_others; j++) {
+		text = read_other(state, &state->others[j]);
+		for (i = 0; i < state->nr; i++) {
+			if (!text || text[i * UPL_SITE_SIZE] == state->original)
 				return ub_error("process %u of %u has no breakpoint at site %u",
-						j, state->nr_others, ends[i]);
+						j, state->nr_others, i);
 		}
+	}
+	return 0;
+}
+
+static int check_text(const struct state *state, const unsigned char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < state->nr; i++) {
+		if (text[i * UPL_SITE_SIZE] != state->original)
+			return ub_error("site %u of %u kept its breakpoint: get another kernel",
+					i, state->nr);
 	}
 	return 0;
 }
 
 static int check_detached(struct state *state)
 {
-	unsigned int i, j;
+	const unsigned char *text;
+	unsigned int i;
+	int ret;
 
-	for (i = 0; i < state->nr; i++) {
-		if (state->text[i * UPL_SITE_SIZE] != state->original)
-			return ub_error("site %u of %u kept its breakpoint: get another kernel",
-					i, state->nr);
-		for (j = 0; j < state->nr_others; j++) {
-			if (has_breakpoint(state, &state->others[j], i))
-				return ub_error("site %u of %u kept its breakpoint in process %u",
-						i, state->nr, j);
-		}
+	ret = check_text(state, state->text);
+	for (i = 0; !ret && i < state->nr_others; i++) {
+		text = read_other(state, &state->others[i]);
+		ret = text ? check_text(state, text) :
+			ub_error("process %u of %u has ended", i, state->nr_others);
 	}
-	return 0;
+	return ret;
 }
 
 static int run_each(struct state *state)
@@ -359,7 +372,8 @@ static int start_others(struct state *state)
 	char path[32];
 
 	state->others = calloc(nr_processes, sizeof(*state->others));
-	if (!state->others)
+	state->copy = malloc(state->sites.size);
+	if (!state->others || !state->copy)
 		return ub_error("out of memory for %u processes", nr_processes);
 	while (state->nr_others < nr_processes) {
 		struct other *other = &state->others[state->nr_others];
@@ -394,6 +408,7 @@ static void stop_others(struct state *state)
 			close(state->others[i].mem);
 	}
 	free(state->others);
+	free(state->copy);
 }
 
 static int state_init(struct state *state)
