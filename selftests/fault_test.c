@@ -38,6 +38,17 @@ static void note(struct attempt *a, bool good)
 	a->failed = good ? 0 : errno;
 }
 
+/* What all cases, each a process, have in common. */
+static struct shared {
+	/* of the attempt that runs */
+	bool		injected;
+	int		failed;
+	char		why[128];	/* empty: all holds */
+	/* Where faults were, by the traces in the kernel log. */
+	unsigned int	nr_sites, nr_faults;
+	char		sites[2048][48];
+} *shared;
+
 /* ---- operations ---- */
 
 /* prepare and finish return NULL or what does not hold; run is what may fail. */
@@ -523,17 +534,6 @@ static bool disarm(int fd)
 	close(fd);
 	return len > 0 && !atoi(text);
 }
-
-/* What all cases, each a process, have in common. */
-static struct shared {
-	/* of the attempt that runs */
-	bool		injected;
-	int		failed;
-	char		why[128];	/* empty: all holds */
-	/* Where faults were, by the traces in the kernel log. */
-	unsigned int	nr_sites, nr_faults;
-	char		sites[2048][48];
-} *shared;
 
 static int kernel_log = -1;
 
