@@ -135,7 +135,8 @@ sdt: $(K)-series/vmlinux $(STAMP)/selftests $(B)/perf/perf
 	@scripts/selftest sdt series --dir $(B)/selftests:/selftests \
 		--file $(B)/perf/perf:/usr/bin/perf -- /selftests/sdt_perf.sh
 
-check: hygiene variants litmus test sdt sanitizers smoke meter-selftest gate
+check:
+	@scripts/once hygiene variants litmus test sdt sanitizers smoke meter-selftest gate
 	@scripts/totals
 
 ##
