@@ -439,9 +439,13 @@ static const char *child_returned(struct attempt *a)
 
 	if (!a->failed && waitpid(a->child, &status, 0) != a->child)
 		return "the child of fork() is gone";
-	/* It gets no memory for the pending returns too late for fork() to fail. */
+	/*
+	 * It gets no memory for the pending returns too late for fork() to fail:
+	 * it returns to where they would be handled, and nobody is there.
+	 */
 	if (!a->failed && status &&
-	    !(shared->injected && WIFSIGNALED(status) && WTERMSIG(status) == SIGILL))
+	    !(shared->injected && WIFSIGNALED(status) &&
+	      (WTERMSIG(status) == SIGILL || WTERMSIG(status) == SIGSEGV)))
 		return "the child of fork() died on its return";
 	/* The parent's return, and the child's unless its memory failed. */
 	return text_hits(a->event) <= 2 ? NULL : "more returns than calls";
