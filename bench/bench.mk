@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# The meter. The top Makefile includes this; it gives ROOT, B, BASE, K, PEER.
+# The meter. The top Makefile includes this; it gives ROOT, B, BASE, K, IMAGE, PEER.
 
 METER_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter
 UPROBE_LIB   := tools/lib/uprobe
@@ -30,7 +30,7 @@ $(METER_BIN)/project: $(addprefix bench/report/,project.c csv.c csv.h)
 
 # The kernel to compare with is fetched and built only when PEER names it.
 ifneq ($(PEER),)
-$(B)/kernel/$(PEER)-base/vmlinux: configs/guest.config configs/peer-$(PEER).config
+$(B)/kernel/$(PEER)-base/$(IMAGE): configs/guest.config configs/peer-$(PEER).config
 	@bench/peer-source $(PEER)
 	@scripts/build-kernel $(B)/src/$(PEER) $(PEER)-base guest peer-$(PEER)
 endif
@@ -39,27 +39,28 @@ endif
 meter-tools: $(METER_TOOLS)
 
 # Rows are measured again when the kernel, the tools or the list changed.
-$(B)/meter/%-rows.csv: $(B)/kernel/%/vmlinux $(METER_TOOLS) bench/rows bench/meter
+$(B)/meter/%-rows.csv: $(B)/kernel/%/$(IMAGE) $(METER_TOOLS) bench/rows bench/meter
 	@bench/meter --kernel $(B)/kernel/$* --name $* --out $(B)/meter/$* \
 		--series $(if $(findstring series,$*),$$(cat series kernel-patches/$(BASE)/*.patch | sha256sum | cut -c1-12),none) \
 		>$(B)/meter/$*.txt
 
+##
 ##   make meter        instructions and contended lines per hit; PEER=7.3     9 / 0.1
 meter: kernels $(METER_NAMES:%=$(B)/meter/%-rows.csv)
 	@bench/report/table $(METER_NAMES:%=$(B)/meter/%-rows.csv)
 
 ##   make census       first instructions of functions: who steps them        1 / 0.5
-census: kernels $(PEER:%=$(B)/kernel/%-base/vmlinux)
+census: kernels $(PEER:%=$(B)/kernel/%-base/$(IMAGE))
 	@bench/census/run $(BASE)-base $(PEER:%=%-base) $(BASE)-series
 
-##   make meter-selftest  the meter against counters with known answers       5 / 0.3
-meter-selftest: $(K)-series/vmlinux
+##   make meter-selftest  the meter against counters with known answers     5 / 0.3
+meter-selftest: $(K)-series/$(IMAGE)
 	@bench/meter-selftest --kernel $(K)-series
 
 ##   make report       the meter's tables and plots as one HTML file          9 / 0.1
 report: meter
 	@bench/report/page $(B)/report.html $(METER_NAMES)
 
-##   make gate         fail when figures are worse than the reference         9 / 0.1
-gate: $(B)/meter/$(BASE)-series-rows.csv
-	@bench/gate $<
+##   make gate         fail when worse than the reference or unpatched      13 / 0.1
+gate: $(B)/meter/$(BASE)-base-rows.csv $(B)/meter/$(BASE)-series-rows.csv
+	@bench/gate --base $^

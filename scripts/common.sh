@@ -2,6 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 # What every script shares. Source it; it needs bash, `set -eu` is its first act.
 set -euo pipefail
+unset CDPATH
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BASE=${BASE:-6.1}
@@ -14,9 +15,28 @@ SRC=$B/src/$BASE		# pristine, never built in, never edited
 TREE=$B/tree/$BASE		# SRC + overlay + series
 JOBS=${JOBS:-$(nproc)}
 
+# This script, those that called it and make: scripts/guest does not outlive them.
+case "$(cat "/proc/$PPID/comm" 2>/dev/null)" in make|gmake) UPROBES_CALLERS="${UPROBES_CALLERS:-} $PPID" ;; esac
+export UPROBES_CALLERS="${UPROBES_CALLERS:-} $$"
+
 # One line that says what is wrong and what to do; exit 1.
 die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 warn() { printf '%s: warning: %s\n' "${0##*/}" "$*" >&2; }
+
+# need OPTION [VALUE...]: the option of a loop over "$@" has a value.
+need() { [ $# -ge 2 ] || die "$1 wants a value"; }
+
+# number NAME VALUE MIN MAX: a whole number in that range, without a leading zero,
+# which a shell takes for octal. The length is for what overflows the comparison.
+number() {
+	case "$2" in
+	''|*[!0-9]*|0?*|?????????*) ;;
+	*) [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ] || return 0 ;;
+	esac
+	die "$1 must be a whole number from $3 to $4, not '$2'"
+}
+case "$BASE" in *[!0-9.]*|.*|*.) die "BASE is a version such as 6.1, not '$BASE'" ;; esac
+number JOBS "$JOBS" 1 4096
 
 # phase NAME CMD...: run CMD with its output in build/log/NAME.log; a line with
 # the elapsed time when done, the log's tail when it fails.
@@ -46,6 +66,23 @@ total() {
 	printf '%d passed, %d failed, %d skipped\n' "$2" "$3" "$4" >"$B/totals/$1"
 }
 
+# harness_total NAME LOG...: the same from the output of one test program in each
+# log. It must have ended, with no case failed and, as nothing else ran, none skipped.
+harness_total() {
+	local name=$1 log line counts; shift
+	for log; do
+		line=$(tr -d '\r' <"$log" | sed -n 's/^# Totals: //p')
+		[[ $line =~ ^pass:([0-9]+)\ fail:([0-9]+)\ xfail:0\ xpass:0\ skip:([0-9]+)\ error:([0-9]+)$ ]] ||
+			die "the program has not ended: see ${log#"$ROOT"/}"
+		echo "${BASH_REMATCH[1]} $((BASH_REMATCH[2] + BASH_REMATCH[4])) ${BASH_REMATCH[3]}"
+	done >"$LOGDIR/$name.totals"
+	read -ra counts < <(awk '{ p += $1; f += $2; s += $3 } END { print p, f, s }' "$LOGDIR/$name.totals")
+	total "$name" "${counts[@]}"
+	cat "$B/totals/$name"
+	[ "${counts[0]}" -gt 0 ] && [ "${counts[1]}" -eq 0 ] && [ "${counts[2]}" -eq 0 ] ||
+		die "$name: cases failed or were skipped: see $*"
+}
+
 # need_space GiB: the file system of build/ must have that much room.
 need_space() {
 	local have
@@ -62,6 +99,9 @@ base_value() {
 	[ -n "$v" ] || die "kernel-patches/$BASE/base has no $1="
 	printf '%s\n' "$v"
 }
+
+# series_patches: the patches in their order.
+series_patches() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$SERIES"; }
 
 # compiler: gcc, through ccache with a cache outside the clone where there is one.
 compiler() {

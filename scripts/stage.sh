@@ -40,13 +40,48 @@ stage() {
 		cp -p "$ROOT/$repo" "$to/$file"
 		printf '%s\n' "$file" >>"$to/.staged"
 	done < <(overlay_files)
-	[ -s "$SERIES" ] && patched_files | grep -q . || return 0
+	[ -n "$(patched_files)" ] || return 0
 	mkdir -p "$LOGDIR"
 	log=$LOGDIR/quilt-push.log
 	if ! quilt_in "$to" push -a --fuzz=0 >"$log" 2>&1; then
+		! grep -q 'No space left' "$log" || die "no space left to patch in $to"
 		die "$(awk '/^Applying patch/ { patch = $3 }
 			/^patching file|^can.t find file/ { file = $NF }
 			/^Hunk #.* FAILED/ { print "patch " patch ": hunk " $2 " of " file " failed; log: build/log/quilt-push.log"; said = 1; exit }
 			END { if (!said) print "patch " patch " does not apply; log: build/log/quilt-push.log" }' "$log")"
 	fi
+}
+
+# write_sums: what the tree holds of series and overlay, by which an edit is
+# told, and of which patches.
+write_sums() {
+	(cd "$TREE" && sort -u .staged | while read -r file; do
+		[ ! -e "$file" ] || sha256sum "$file"
+	done) >"$TREE/.staged.sha256.part"
+	patches_sum >"$TREE/.staged.series"
+	mv "$TREE/.staged.sha256.part" "$TREE/.staged.sha256"
+}
+# patches_sum: of the series as it stands in the repository.
+patches_sum() {
+	(cd "$PATCHES" && cat "$SERIES" && series_patches | xargs -rd '\n' cat) | sha256sum
+}
+
+# link_tree FROM TO: a tree that shares unchanged files by hard links. A file of it
+# is replaced by rename (rsync, patch), never written in place.
+link_tree() {
+	rm -rf "$2" "$2.part"
+	mkdir -p "$(dirname "$2")"
+	cp -al "$1" "$2.part"
+	mv "$2.part" "$2"
+}
+
+# push_step STAGE TREE PATCH LOG: the next patch, which is PATCH, from a stage of
+# which all were popped into a tree that has those before it.
+push_step() {
+	quilt_in "$1" push --fuzz=0 >>"$4" 2>&1 || die "$3 does not apply without fuzz"
+	(cd "$1" && rsync -rlpc --exclude=.pc --exclude='.staged*' ./ "$2/")
+	# What the patch deletes.
+	sed -n 's@^--- a/\([^[:space:]]*\).*@\1@p' "$PATCHES/$3" | while read -r file; do
+		[ -e "$1/$file" ] || rm -f "$2/$file"
+	done
 }

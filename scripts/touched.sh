@@ -2,9 +2,6 @@
 # shellcheck shell=bash
 # What the series touches of the kernel, and what the compiler says of it.
 
-# series_patches: the patches in their order.
-series_patches() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$SERIES"; }
-
 # touched PATCH...: C files of the kernel to compile, one line each: those that
 # the patches change and, for a header, those that stand for its users.
 touched() {
@@ -21,6 +18,6 @@ touched() {
 # complaints: of a compiler's output, each once, without line numbers and without
 # the folder of the source, as the compiler was told it.
 complaints() {
-	sed -E "s@[^[:space:]]*/(src|tree)/$BASE(-steps)?/@@g; "'s/:[0-9]+(:[0-9]+)?:/:/g' |
+	sed -E "s@[^[:space:]]*/(src|tree)/$BASE(-steps|-whole)?/@@g; "'s/:[0-9]+(:[0-9]+)?:/:/g' |
 		grep -E 'warning:|error:|Error' | sort -u || true
 }

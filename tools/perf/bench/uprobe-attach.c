@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/kernel.h>
@@ -31,13 +30,14 @@ static unsigned int nr_processes;
 static bool measure_fork;
 
 static const struct option options[] = {
-	OPT_UINTEGER('k', "probes", &nr_probes, "number of probes (default: 16)"),
-	OPT_UINTEGER('P', "processes", &nr_processes,
-		     "so many other processes map the file, too (default: 0)"),
+	UB_OPT_NUMBER('k', "probes", &nr_probes, 1, UB_MAX_PROBES,
+		      "number of probes (default: 16)"),
+	UB_OPT_NUMBER('P', "processes", &nr_processes, 0, UB_MAX_PROCESSES,
+		      "so many other processes map the file, too (default: 0)"),
 	OPT_BOOLEAN('F', "fork", &measure_fork,
 		    "how long fork takes elsewhere meanwhile"),
-	OPT_STRING('w', "ways", &ways_str, "list",
-		   "which of each,together,exit (default: all)"),
+	UB_OPT_STRING('w', "ways", &ways_str, "list",
+		      "which of each,together,exit (default: all)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_CSV(&csv),
 	OPT_END()
@@ -378,6 +378,8 @@ static int start_others(struct state *state)
 	while (state->nr_others < nr_processes) {
 		struct other *other = &state->others[state->nr_others];
 
+		if (ub_interrupted())
+			return 1;
 		pid = fork();
 		if (!pid) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -448,25 +450,6 @@ static void state_free(struct state *state)
 		upl_sites_destroy(&state->sites);
 }
 
-/* A probe may need one descriptor per CPU. What is too little shows later. */
-static void raise_fd_limit(void)
-{
-	rlim_t wanted = nr_probes * (rlim_t)sysconf(_SC_NPROCESSORS_ONLN) +
-			nr_processes + 256;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	if (wanted > limit.rlim_max) {
-		struct rlimit more = { wanted, wanted };
-
-		if (!setrlimit(RLIMIT_NOFILE, &more))
-			return;
-	}
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int bench_uprobe_attach(int argc, const char **argv)
 {
 	struct state state = {};
@@ -479,14 +462,16 @@ int bench_uprobe_attach(int argc, const char **argv)
 	if (ret < 0)
 		return ub_lib_error();
 	state.consumer = ret;
-	if (state.consumer == UPL_NONE || !nr_probes)
-		return ub_error("nothing to attach: use -k 1 or more, and no consumer 'none'");
+	if (state.consumer == UPL_NONE)
+		return ub_error("nothing to attach: use another consumer than 'none'");
 	if (check_ways())
 		return 1;
 	for (i = COL_FORKS; !measure_fork && i < COL_NR; i++)
 		columns[i].title = NULL;
 
-	raise_fd_limit();
+	ub_raise_fd_limit(nr_probes, nr_processes);
+	/* Before any fork: a signal of the terminal is for this process alone. */
+	ub_signals_begin();
 	ret = state_init(&state);
 	if (!ret)
 		ret = ub_report_begin(&report, columns, csv);
@@ -496,14 +481,14 @@ int bench_uprobe_attach(int argc, const char **argv)
 	ub_report_title(&report, "%u probes, consumer %s, %u other processes; %u repeats",
 			nr_probes, upl_consumer_names[state.consumer], nr_processes,
 			bench_repeat);
-	ub_signals_begin();
 	ret = run_repeats(&state);
-	ret = ub_signals_end(ret);
-	if (!ret)
+	if (!ret && !ub_interrupted())
+		ret = ub_forker_check(state.forker);
+	if (!ret && !ub_interrupted())
 		report_rows(&report, &state);
-	ret |= ub_report_end(&report);
+	ret = ub_report_end(&report, ret);
 out:
 	state_free(&state);
-	ret |= ub_forker_stop(state.forker);
-	return ret;
+	ub_forker_stop(state.forker);
+	return ub_signals_end(ret);
 }

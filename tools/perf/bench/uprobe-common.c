@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,12 +34,35 @@ int ub_lib_error(void)
 	return ub_error("%s", upl_reason());
 }
 
+int ub_parse_number(const struct option *opt, const char *arg, int unset __maybe_unused)
+{
+	const struct ub_range *range = opt->data;
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(arg, &end, 10);
+	/* strtoull() takes blanks, signs and nothing at all. */
+	if (*arg < '0' || *arg > '9' || *end || errno || value < range->min ||
+	    value > range->max) {
+		ub_error("--%s takes a whole number from %u to %u, not '%s'",
+			 opt->long_name, range->min, range->max, arg);
+		exit(1);
+	}
+	*(unsigned int *)opt->value = value;
+	return 0;
+}
+
 void ub_parse(int argc, const char **argv, const struct option *options,
 	      const char * const *usage)
 {
 	argc = parse_options(argc, argv, options, usage, 0);
 	if (argc)
 		usage_with_options_msg(usage, options, "unknown argument '%s'\n", argv[0]);
+	if (bench_repeat > UB_MAX_REPEATS) {
+		ub_error("--repeat takes a whole number from 1 to %u", UB_MAX_REPEATS);
+		exit(1);
+	}
 }
 
 /* ---- CPUs ---- */
@@ -93,6 +117,23 @@ int ub_pin(int cpu)
 	return ret ? ub_error("cannot run on CPU %d: %s", cpu, strerror(errno)) : 0;
 }
 
+void ub_raise_fd_limit(unsigned int nr_probes, unsigned int others)
+{
+	rlim_t wanted = nr_probes * (rlim_t)sysconf(_SC_NPROCESSORS_ONLN) + others + 256;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	if (wanted > limit.rlim_max) {
+		struct rlimit more = { wanted, wanted };
+
+		if (!setrlimit(RLIMIT_NOFILE, &more))
+			return;
+	}
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* ---- time and signals ---- */
 
 uint64_t ub_now_ns(void)
@@ -113,21 +154,24 @@ void ub_signals_begin(void)
 	sigaddset(&ending_signals, SIGINT);
 	sigaddset(&ending_signals, SIGTERM);
 	sigaddset(&ending_signals, SIGHUP);
+	sigaddset(&ending_signals, SIGQUIT);
+	/* "| head" must not leave a trace event behind either. */
+	sigaddset(&ending_signals, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &ending_signals, &signals_before);
 }
 
 bool ub_sleep_ms(unsigned int msecs)
 {
 	uint64_t now, end = ub_now_ns() + msecs * 1000000ULL;
-	struct timespec left = {};
+	struct timespec left;
 	int sig;
 
 	while (!got_signal) {
 		now = ub_now_ns();
-		if (now < end) {
-			left.tv_sec = (end - now) / 1000000000;
-			left.tv_nsec = (end - now) % 1000000000;
-		}
+		if (now > end)
+			now = end;
+		left.tv_sec = (end - now) / 1000000000;
+		left.tv_nsec = (end - now) % 1000000000;
 		sig = sigtimedwait(&ending_signals, NULL, &left);
 		if (sig > 0)
 			got_signal = sig;
@@ -155,7 +199,7 @@ int ub_time(int (*op)(void *arg, unsigned int n), void *arg, unsigned int n,
 	    unsigned int msecs, double *ns)
 {
 	uint64_t start = ub_now_ns(), end = start + msecs * 1000000ULL, now;
-	uint64_t done = 0;
+	uint64_t done = 0, asked = start;
 	int ret;
 
 	do {
@@ -164,6 +208,12 @@ int ub_time(int (*op)(void *arg, unsigned int n), void *arg, unsigned int n,
 			return ret;
 		done += n;
 		now = ub_now_ns();
+		/* Not at each turn: it would be timed, too. */
+		if (now - asked >= 100 * 1000000ULL) {
+			if (ub_interrupted())
+				return 1;
+			asked = now;
+		}
 	} while (now < end);
 
 	*ns = (double)(now - start) / done;
@@ -296,7 +346,7 @@ void ub_report_row(struct ub_report *report, const union ub_cell *cells)
 		fputc('\n', report->csv);
 }
 
-int ub_report_end(struct ub_report *report)
+int ub_report_end(struct ub_report *report, int ret)
 {
 	int err = fflush(stdout) || ferror(stdout);
 
@@ -305,5 +355,7 @@ int ub_report_end(struct ub_report *report)
 		err = 1;
 	if (report->csv && report->csv != stdout && fclose(report->csv))
 		err = 1;
-	return err ? ub_error("cannot write all of the results: is the disk full?") : 0;
+	if (err && !ret)
+		return ub_error("cannot write all of the results: is the disk full?");
+	return ret;
 }

@@ -18,14 +18,39 @@ int ub_lib_error(void);
 
 /* ---- options ---- */
 
+/* Above, typing errors are more likely than intentions. */
+#define UB_MAX_MSECS		3600000
+#define UB_MAX_REPEATS		100000
+#define UB_MAX_PROBES		1000000
+#define UB_MAX_PROCESSES	10000
+
+struct ub_range {
+	unsigned int	min, max;
+};
+
+/* A whole number; what else is given, one line refuses, and perf ends. */
+#define UB_OPT_NUMBER(s, l, v, lowest, highest, h) {			\
+	.type = OPTION_CALLBACK, .short_name = (s), .long_name = (l),	\
+	.value = check_vtype(v, unsigned int *), .argh = "n",		\
+	.help = (h), .flags = PARSE_OPT_NONEG, .callback = ub_parse_number, \
+	.data = (void *)&(const struct ub_range) { lowest, highest } }
+int ub_parse_number(const struct option *opt, const char *arg, int unset);
+
+/* A text that no option takes away again. */
+#define UB_OPT_STRING(s, l, v, a, h) {					\
+	.type = OPTION_STRING, .short_name = (s), .long_name = (l),	\
+	.value = check_vtype(v, const char **), .argh = (a),		\
+	.help = (h), .flags = PARSE_OPT_NONEG }
+
 #define UB_OPT_CSV(csv)							\
-	OPT_STRING(0, "csv", csv, "FILE",				\
-		   "write CSV to FILE, too; - is stdout, and no table")
+	UB_OPT_STRING(0, "csv", csv, "FILE",				\
+		      "write CSV to FILE, too; - is stdout, and no table")
 #define UB_OPT_CONSUMER(name)						\
-	OPT_STRING('c', "consumer", name, "consumer",			\
-		   "who listens: none|perf|tracepoint|ftrace|bpf (default: bpf)")
+	UB_OPT_STRING('c', "consumer", name, "consumer",		\
+		      "who listens: none|perf|tracepoint|ftrace|bpf (default: bpf)")
 #define UB_OPT_DURATION(msecs)						\
-	OPT_UINTEGER('d', "duration", msecs, "run time of each repeat in ms")
+	UB_OPT_NUMBER('d', "duration", msecs, 1, UB_MAX_MSECS,		\
+		      "run time of each repeat in ms")
 
 /* Parse, and refuse what is left over. */
 void ub_parse(int argc, const char **argv, const struct option *options,
@@ -42,6 +67,12 @@ struct ub_cpus {
 int ub_cpus_get(struct ub_cpus *cpus);
 void ub_cpus_put(struct ub_cpus *cpus);
 int ub_pin(int cpu);
+
+/*
+ * As many descriptors as so many probes may need, one for each CPU, and others
+ * besides. What is too little shows later.
+ */
+void ub_raise_fd_limit(unsigned int nr_probes, unsigned int others);
 
 /* ---- time and signals ---- */
 
@@ -60,7 +91,7 @@ int ub_signals_end(int ret);
 
 /*
  * Time of one op in ns: op(arg, n) does n of them and returns 0 or an exit
- * status; it is called until msecs are over.
+ * status; it is called until msecs are over. 1 if it was interrupted.
  */
 int ub_time(int (*op)(void *arg, unsigned int n), void *arg, unsigned int n,
 	    unsigned int msecs, double *ns);
@@ -108,6 +139,7 @@ int ub_report_begin(struct ub_report *report, const struct ub_column *columns,
 void ub_report_title(struct ub_report *report, const char *fmt, ...)
 	__printf(2, 3);
 void ub_report_row(struct ub_report *report, const union ub_cell *cells);
-int ub_report_end(struct ub_report *report);
+/* ret, or an exit status if the results could not be written. */
+int ub_report_end(struct ub_report *report, int ret);
 
 #endif /* BENCH_UPROBE_COMMON_H */

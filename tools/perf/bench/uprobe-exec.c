@@ -5,6 +5,7 @@
  * process the kernel installs the breakpoint, which the program then hits.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <spawn.h>
@@ -27,10 +28,10 @@ static unsigned int nr_processes = 64;
 static unsigned int duration = 1000;
 
 static const struct option options[] = {
-	OPT_UINTEGER('P', "processes", &nr_processes,
-		     "so many start the program in a loop (default: 64)"),
-	OPT_STRING('x', "program", &program, "path",
-		   "what they start (default: /bin/true)"),
+	UB_OPT_NUMBER('P', "processes", &nr_processes, 1, UB_MAX_PROCESSES,
+		      "so many start the program in a loop (default: 64)"),
+	UB_OPT_STRING('x', "program", &program, "path",
+		      "what they start (default: /bin/true)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_DURATION(&duration),
 	UB_OPT_CSV(&csv),
@@ -67,6 +68,7 @@ enum command { WAIT, RUN, STOP };
 struct worker {
 	uint64_t	execs;
 	pid_t		pid;
+	pid_t		program;	/* that it waits for */
 	int		err;		/* why the program did not start */
 	int		status;		/* or how it ended */
 } __aligned(64);
@@ -76,23 +78,52 @@ struct team {
 	struct worker	workers[];
 };
 
-/* Start the program and wait for its end; false if it did not do well. */
-static bool start_program(struct worker *me)
+/* It reads nothing, and what it prints is not for the table. */
+static posix_spawn_file_actions_t silence;
+
+static int start_program(struct worker *me)
 {
 	char *argv[2] = { (char *)program };
-	pid_t pid;
 
-	me->err = posix_spawn(&pid, program, NULL, NULL, argv, environ);
-	if (!me->err && waitpid(pid, &me->status, 0) != pid)
+	me->err = posix_spawn(&me->program, program, &silence, NULL, argv, environ);
+	return me->err;
+}
+
+/* Start the program and wait for its end; false if it did not do well. */
+static bool run_program(struct worker *me)
+{
+	if (!start_program(me) && waitpid(me->program, &me->status, 0) != me->program)
 		me->err = errno;
 	return !me->err && !me->status;
 }
 
-static void start_program_once(void)
+/* What ends at all ends within that time after it was told to. */
+#define END_MS		10000
+
+/* Wait for the end, but not for ever: false if it has not come. */
+static bool has_ended(pid_t pid, int *status, uint64_t deadline_ns)
+{
+	pid_t ended;
+
+	while (!(ended = waitpid(pid, status, WNOHANG))) {
+		if (ub_now_ns() > deadline_ns)
+			return false;
+		usleep(1000);
+	}
+	if (ended < 0)
+		*status = -1;
+	return true;
+}
+
+static void run_program_once(void)
 {
 	struct worker me;
 
-	start_program(&me);
+	if (!start_program(&me) &&
+	    !has_ended(me.program, &me.status, ub_now_ns() + END_MS * 1000000ULL)) {
+		kill(me.program, SIGKILL);
+		waitpid(me.program, NULL, 0);
+	}
 }
 
 static void work(struct team *team, struct worker *me)
@@ -100,7 +131,7 @@ static void work(struct team *team, struct worker *me)
 	while (READ_ONCE(team->command) == WAIT)
 		usleep(100);
 	while (READ_ONCE(team->command) == RUN) {
-		if (!start_program(me))
+		if (!run_program(me))
 			_exit(1);
 		WRITE_ONCE(me->execs, me->execs + 1);
 	}
@@ -156,12 +187,37 @@ static int failure(const struct worker *worker)
 	return ub_error("a process that was to start %s has ended", program);
 }
 
+/* They come to their end, and nobody stays behind. */
+static int end_workers(struct team *team, int ret)
+{
+	uint64_t deadline = ub_now_ns() + END_MS * 1000000ULL;
+	unsigned int i;
+	int status;
+
+	WRITE_ONCE(team->command, STOP);
+	for (i = 0; i < nr_processes; i++) {
+		struct worker *worker = &team->workers[i];
+
+		if (!has_ended(worker->pid, &status, deadline)) {
+			kill(worker->pid, SIGKILL);
+			waitpid(worker->pid, NULL, 0);
+			if (worker->program > 0)
+				kill(worker->program, SIGKILL);
+			if (!ret)
+				ret = ub_error("%s does not end by itself: choose another with -x",
+					       program);
+		} else if (status && !ret) {
+			ret = failure(worker);
+		}
+	}
+	return ret;
+}
+
 /* One window: the rate of all workers together. */
 static int run_window(struct team *team, const struct ub_cpus *cpus, double *rate)
 {
 	uint64_t start;
-	unsigned int i;
-	int ret, status;
+	int ret;
 
 	team->command = WAIT;
 	ret = start_workers(team, cpus);
@@ -171,12 +227,7 @@ static int run_window(struct team *team, const struct ub_cpus *cpus, double *rat
 		ub_sleep_ms(duration);
 		*rate = count_execs(team) * 1e9 / (ub_now_ns() - start);
 	}
-	WRITE_ONCE(team->command, STOP);
-	for (i = 0; i < nr_processes; i++) {
-		if ((waitpid(team->workers[i].pid, &status, 0) < 0 || status) && !ret)
-			ret = failure(&team->workers[i]);
-	}
-	return ret;
+	return end_workers(team, ret);
 }
 
 static int run_state(struct team *team, const struct ub_cpus *cpus, enum state state,
@@ -190,7 +241,7 @@ static int run_state(struct team *team, const struct ub_cpus *cpus, enum state s
 	if (state == PROBED) {
 		if (upl_attach(probe, consumer, &link))
 			return ub_lib_error();
-		if (upl_check_fires(link, start_program_once))
+		if (upl_check_fires(link, run_program_once))
 			ret = ub_lib_error();
 	}
 	if (!ret)
@@ -256,8 +307,8 @@ int bench_uprobe_exec(int argc, const char **argv)
 	if (ret < 0)
 		return ub_lib_error();
 	consumer = ret;
-	if (consumer == UPL_NONE || !nr_processes || !duration || !bench_repeat)
-		return ub_error("nothing to compare: use -P and -d above 0, no consumer 'none'");
+	if (consumer == UPL_NONE)
+		return ub_error("nothing to compare: use another consumer than 'none'");
 	probe.path = program;
 	if (upl_entry_offset(program, &probe.offset))
 		return ub_lib_error();
@@ -269,6 +320,9 @@ int bench_uprobe_exec(int argc, const char **argv)
 	ret = ub_cpus_get(&cpus);
 	if (ret)
 		goto out;
+	posix_spawn_file_actions_init(&silence);
+	posix_spawn_file_actions_addopen(&silence, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&silence, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
 	ret = ub_report_begin(&report, columns, csv);
 	if (!ret) {
 		ub_report_title(&report, "%s, %u processes, consumer %s; %u repeats of %u ms",
@@ -277,8 +331,9 @@ int bench_uprobe_exec(int argc, const char **argv)
 		ub_signals_begin();
 		ret = run_states(&report, team, &cpus, &probe, consumer);
 		ret = ub_signals_end(ret);
-		ret |= ub_report_end(&report);
+		ret = ub_report_end(&report, ret);
 	}
+	posix_spawn_file_actions_destroy(&silence);
 	ub_cpus_put(&cpus);
 out:
 	munmap(team, size);

@@ -143,16 +143,22 @@ void ub_forker_times(struct ub_forker *forker, int i, struct ub_fork_times *time
 	times->max_us = ns[times->nr - 1] / 1e3;
 }
 
-int ub_forker_stop(struct ub_forker *forker)
+int ub_forker_check(const struct ub_forker *forker)
 {
-	int status = 0;
+	siginfo_t info = {};
 
 	if (!forker)
 		return 0;
+	if (waitid(P_PID, forker->pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid)
+		return ub_error("what measures fork has died: out of memory or processes?");
+	return 0;
+}
+
+void ub_forker_stop(struct ub_forker *forker)
+{
+	if (!forker)
+		return;
 	kill(forker->pid, SIGKILL);
-	if (waitpid(forker->pid, &status, 0) < 0)
-		status = -1;
+	waitpid(forker->pid, NULL, 0);
 	munmap(forker, forker_size(forker->nr_phases));
-	return WIFSIGNALED(status) ? 0 :
-		ub_error("the process that measures fork ended: out of memory or processes?");
 }

@@ -22,7 +22,8 @@ void ub_forker_phase(struct ub_forker *forker, int phase);
 void ub_forker_forget(struct ub_forker *forker);	/* all times so far */
 void ub_forker_times(struct ub_forker *forker, int phase,
 		     struct ub_fork_times *times);
-/* 0, or an exit status if the process could not do its work. */
-int ub_forker_stop(struct ub_forker *forker);
+/* 0, or an exit status if the process could not do its work; has said so. */
+int ub_forker_check(const struct ub_forker *forker);
+void ub_forker_stop(struct ub_forker *forker);
 
 #endif /* BENCH_UPROBE_FORKER_H */

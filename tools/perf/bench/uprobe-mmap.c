@@ -23,7 +23,8 @@ static unsigned int nr_probes = 100;
 static unsigned int duration = 50;
 
 static const struct option options[] = {
-	OPT_UINTEGER('k', "probes", &nr_probes, "most probes elsewhere (default: 100)"),
+	UB_OPT_NUMBER('k', "probes", &nr_probes, 1, UB_MAX_PROBES,
+		      "most probes elsewhere (default: 100)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_DURATION(&duration),
 	UB_OPT_CSV(&csv),
@@ -231,9 +232,10 @@ int bench_uprobe_mmap(int argc, const char **argv)
 	if (ret < 0)
 		return ub_lib_error();
 	consumer = ret;
-	if (consumer == UPL_NONE || !nr_probes || !duration)
-		return ub_error("nothing to compare: use -k and -d above 0, no consumer 'none'");
+	if (consumer == UPL_NONE)
+		return ub_error("nothing to compare: use another consumer than 'none'");
 
+	ub_raise_fd_limit(nr_probes, 0);
 	ret = create_files();
 	if (ret)
 		return ret;
@@ -246,7 +248,7 @@ int bench_uprobe_mmap(int argc, const char **argv)
 	ub_signals_begin();
 	ret = run_levels(&report, consumer);
 	ret = ub_signals_end(ret);
-	ret |= ub_report_end(&report);
+	ret = ub_report_end(&report, ret);
 out:
 	destroy_files();
 	return ret;

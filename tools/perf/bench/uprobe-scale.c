@@ -29,8 +29,8 @@
 /* Calls between two looks at the stop flag. */
 #define BATCH		16
 
-/* Of --oversubscribe: above, typing errors are more likely than intentions. */
-#define MAX_THREADS	10000
+/* Of --oversubscribe. */
+#define MAX_THREADS	UB_MAX_PROCESSES
 
 /* Two lines: the adjacent-line prefetcher pairs them. */
 #define LINE		128
@@ -76,20 +76,21 @@ static bool use_processes;
 static bool oversubscribe;
 
 static const struct option options[] = {
-	OPT_STRING('t', "threads", &threads_str, "LIST",
-		   "numbers of threads, as 1,2,4 (default: 1, 2, 4 .. all CPUs)"),
-	OPT_STRING('p', "probe", &probe_str, "probe",
-		   "uprobe|uretprobe|sdt (default: uprobe)"),
-	OPT_STRING('i', "insn", &insn_str, "insn",
-		   "probed instruction, 'list' shows all (default: nop)"),
+	UB_OPT_STRING('t', "threads", &threads_str, "LIST",
+		      "numbers of threads, as 1,2,4 (default: 1, 2, 4 .. all CPUs)"),
+	UB_OPT_STRING('p', "probe", &probe_str, "probe",
+		      "uprobe|uretprobe|sdt (default: uprobe)"),
+	UB_OPT_STRING('i', "insn", &insn_str, "insn",
+		      "probed instruction, 'list' shows all (default: nop)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	OPT_BOOLEAN('P', "process", &use_processes, "processes instead of threads"),
 	OPT_BOOLEAN('o', "oversubscribe", &oversubscribe,
 		    "allow more threads than CPUs, tell how often they sleep"),
-	OPT_UINTEGER('s', "storm", &nr_storm,
-		     "measure again while this many more threads map and unmap"),
+	UB_OPT_NUMBER('s', "storm", &nr_storm, 0, MAX_THREADS,
+		      "measure again while this many more threads map and unmap"),
 	UB_OPT_DURATION(&duration),
-	OPT_UINTEGER('w', "warmup", &warmup, "time before the first window in ms"),
+	UB_OPT_NUMBER('w', "warmup", &warmup, 0, UB_MAX_MSECS,
+		      "time before the first window in ms"),
 	UB_OPT_CSV(&csv),
 	OPT_END()
 };
@@ -199,11 +200,14 @@ static void *work(void *arg)
 
 static int start_process(struct worker *worker)
 {
-	pid_t parent = getpid();
+	pid_t pid, parent = getpid();
 
-	worker->pid = fork();
-	if (worker->pid)
-		return worker->pid > 0 ? 0 : errno;
+	/* The child has the same memory: it must not write its 0 there. */
+	pid = fork();
+	if (pid) {
+		worker->pid = pid;
+		return pid > 0 ? 0 : errno;
+	}
 	/* Not to outlive a parent that was killed, even before this line. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == parent)
@@ -211,19 +215,40 @@ static int start_process(struct worker *worker)
 	_exit(0);
 }
 
-static void crew_stop(struct crew *crew)
+/* An exit status if a worker did not come to its end; says so, unless quiet. */
+static int crew_stop(struct crew *crew, bool quiet)
 {
 	struct worker *worker;
+	int status, lost = 0;
 	unsigned int i;
 
 	WRITE_ONCE(crew->control->stop, true);
 	for (i = 0; i < crew->nr_started; i++) {
 		worker = &crew->workers[i];
-		if (use_processes)
-			waitpid(worker->pid, NULL, 0);
-		else
+		if (!use_processes)
 			pthread_join(worker->thread, NULL);
+		else if (waitpid(worker->pid, &status, 0) < 0 || status)
+			lost++;
 	}
+	if (lost && !quiet)
+		ub_error("%d of %u processes have died: out of memory, or killed?", lost,
+			 crew->nr_started);
+	return !!lost;
+}
+
+/* Has a process died, which none of them does by itself? */
+static bool crew_lost(const struct crew *crew)
+{
+	siginfo_t info;
+	unsigned int i;
+
+	for (i = 0; use_processes && i < crew->nr_started; i++) {
+		info.si_pid = 0;
+		if (waitid(P_PID, crew->workers[i].pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+		    info.si_pid)
+			return true;
+	}
+	return false;
 }
 
 static void crew_free(struct crew *crew)
@@ -268,6 +293,8 @@ static int crew_start(struct crew *crew, const struct ub_cpus *cpus,
 	while (__atomic_load_n(&crew->control->ready, __ATOMIC_ACQUIRE) < nr) {
 		if (!ub_sleep_ms(1))
 			return 1;
+		if (crew_lost(crew))
+			return ub_error("a process has died: out of memory, or killed?");
 	}
 	WRITE_ONCE(crew->control->go, true);
 	return 0;
@@ -333,6 +360,8 @@ static int measure(struct crew *crew, bool with_storm, struct result *result)
 		secs = (ub_now_ns() - start) / 1e9;
 		hits = sum(crew->workers, crew->nr_hitters) - hits;
 		maps = sum(stormers, crew->nr_storm) - maps;
+		if (crew_lost(crew))
+			return ub_error("a process has died: out of memory, or killed?");
 		if (!hits)
 			return ub_error("no hit within %u ms: use a longer --duration",
 					duration);
@@ -427,7 +456,7 @@ static int run_one(struct ub_report *report, const struct setup *setup,
 	if (!ret && nr_storm)
 		ret = measure(&crew, true, &stormy);
 	if (crew.control)
-		crew_stop(&crew);
+		ret |= crew_stop(&crew, ret);
 	if (!ret)
 		ret = check_count(link, before, sum(crew.workers, nr),
 				  setup->consumer, &share);
@@ -539,13 +568,13 @@ static int check_options(struct setup *setup)
 	if (ret < 0)
 		return ub_lib_error();
 	setup->consumer = ret;
-	if (!duration)
-		return ub_error("a duration of 0 ms measures nothing: use a positive --duration");
 	if (nr_storm && use_processes)
 		return ub_error("a storm shares the memory of threads: drop --process or --storm");
 	if (nr_storm >= setup->cpus.nr)
 		return ub_error("too few CPUs: a storm of %u needs %u of %u: use less --storm",
 				nr_storm, nr_storm + 1, setup->cpus.nr);
+	if (threads_str && !*threads_str)
+		return ub_error("an empty list of numbers of threads: use one as 1,2,4");
 	/* Before any probe, so that a typing error costs no time. */
 	while ((nr = next_nr(&list, nr, max)) > 0)
 		continue;
@@ -603,7 +632,7 @@ int bench_uprobe_scale(int argc, const char **argv)
 	ub_signals_begin();
 	ret = attach_and_run(&report, &setup);
 	ret = ub_signals_end(ret);
-	ret |= ub_report_end(&report);
+	ret = ub_report_end(&report, ret);
 out:
 	ub_cpus_put(&setup.cpus);
 	return ret;

@@ -18,8 +18,8 @@ static const char *csv;
 static unsigned int duration = 100;
 
 static const struct option options[] = {
-	OPT_STRING('i', "insn", &insn_str, "insn",
-		   "instruction of the marker: nop|nop5|nop10 (default: nop)"),
+	UB_OPT_STRING('i', "insn", &insn_str, "insn",
+		      "instruction of the marker: nop|nop5|nop10 (default: nop)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_DURATION(&duration),
 	UB_OPT_CSV(&csv),
@@ -142,8 +142,8 @@ int bench_uprobe_sdt(int argc, const char **argv)
 	if (ret < 0)
 		return ub_lib_error();
 	consumer = ret;
-	if (consumer == UPL_NONE || !duration)
-		return ub_error("nothing to trace: use -d above 0, and no consumer 'none'");
+	if (consumer == UPL_NONE)
+		return ub_error("nothing to trace: use another consumer than 'none'");
 	sdt = upl_sdt_find(insn_str);
 	if (!sdt)
 		return ub_error("no SDT marker has a '%s': use nop, nop5 or nop10",
@@ -159,5 +159,5 @@ int bench_uprobe_sdt(int argc, const char **argv)
 	ub_signals_begin();
 	ret = run_states(&report, sdt, &probe, consumer);
 	ret = ub_signals_end(ret);
-	return ret | ub_report_end(&report);
+	return ub_report_end(&report, ret);
 }
