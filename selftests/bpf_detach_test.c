@@ -10,11 +10,11 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "common.h"
+#include "hitter.h"
 
 __attribute__((noinline, noclone)) static void probed(void)
 {
@@ -34,79 +34,11 @@ static int probe_self(struct upl_probe *probe, int cpu)
 			       &probe->offset);
 }
 
-static int pin(pthread_t thread, int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	return pthread_setaffinity_np(thread, sizeof(cpus), &cpus);
-}
-
 static void sleep_ms(unsigned int ms)
 {
 	struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
 
 	nanosleep(&ts, NULL);
-}
-
-/* ---- threads that hit the probe ---- */
-
-struct hitter {
-	pthread_t	thread;
-	int		cpu;
-	atomic_int	tid;
-	atomic_bool	stop;
-	uint64_t	hits;
-};
-
-/*
- * A preempted task with a restartable sequence, which glibc registers for each
- * thread, is preempted again where its return to user space may fault.
- */
-static void forget_rseq(void)
-{
-	if (__rseq_size)
-		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
-			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
-}
-
-/*
- * On one CPU from the first hit on: events of several CPUs are consumers of
- * their own, and a task that moves between them counts twice or not at all.
- */
-static void *hit(void *arg)
-{
-	struct hitter *h = arg;
-
-	if (pin(pthread_self(), h->cpu))
-		h->stop = true;
-	forget_rseq();
-	h->tid = syscall(SYS_gettid);
-	for (; !h->stop; h->hits++)
-		probed();
-	return NULL;
-}
-
-static int hitter_start(struct hitter *h, int cpu)
-{
-	int ret;
-
-	memset(h, 0, sizeof(*h));
-	h->cpu = cpu;
-	ret = pthread_create(&h->thread, NULL, hit, h);
-	if (ret)
-		return ret;
-	while (!h->tid)
-		sched_yield();
-	return h->stop ? -EINVAL : 0;
-}
-
-static uint64_t hitter_stop(struct hitter *h)
-{
-	h->stop = true;
-	pthread_join(h->thread, NULL);
-	return h->hits;
 }
 
 /* ---- a thread that takes the CPU from a hitter, at one place in the kernel ---- */
@@ -280,7 +212,7 @@ TEST_F_TIMEOUT(uprobe, array_alive_after_a_stopped_hit, 120)
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, upl_attach(&probe, UPL_BPF, &link))
 			TH_LOG("%s", upl_reason());
-		ASSERT_EQ(0, hitter_start(&hitter, 1));
+		ASSERT_EQ(0, hitter_start(&hitter, 1, probed));
 		ASSERT_EQ(0, usurper_start(&usurper, &hitter, address,
 					   "__uprobe_perf_func"));
 		while (!usurper.holds_cpu)
@@ -316,7 +248,7 @@ TEST_F(uprobe, attach_detach_storm)
 		TH_LOG("%s", upl_reason());
 	hitters = calloc(nr, sizeof(*hitters));
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(0, hitter_start(&hitters[i], i));
+		ASSERT_EQ(0, hitter_start(&hitters[i], i, probed));
 
 	for (end = time(NULL) + 4; time(NULL) < end; rounds++) {
 		ASSERT_EQ(0, upl_attach(&probe, UPL_BPF, &link))

@@ -3,7 +3,8 @@
  * Processes appear, map, move, protect, fork, exec and die while consumers come
  * and go. Each call of a probed function that a consumer saw begin and end is
  * counted once; nobody is sent a signal; when all consumers have left, the text
- * is what the file says.
+ * is what the file says. Once more while allocations fail: then a call may be
+ * missed, and the rest holds.
  *
  * CONSERVE_SECONDS and CONSERVE_SEED set how long and what.
  */
@@ -31,7 +32,7 @@
 /* Seen by all processes. */
 struct shared {
 	volatile int	stop, leave;
-	uint64_t	forks, execs, deaths, moves, protects, epochs, counted;
+	uint64_t	forks, execs, deaths, moves, protects, epochs, counted, failures;
 	struct {
 		uint64_t begun, done;
 	} __attribute__((aligned(64))) calls[PROBED];
@@ -40,6 +41,7 @@ struct shared {
 static struct shared *shared;
 static struct upl_sites sites;
 static unsigned int seed;
+static bool faulty;		/* allocations fail where may_fail() says so */
 
 #define count(field) __atomic_fetch_add(&shared->field, 1, __ATOMIC_RELAXED)
 
@@ -70,10 +72,58 @@ static void call(struct area *area)
 	__atomic_fetch_add(&shared->calls[which].done, 1, __ATOMIC_SEQ_CST);
 }
 
+/* From now on, in this thread, and in the child of a fork. */
+static void may_fail(bool may)
+{
+	/* It may fail to be told so. */
+	while (faulty && !write_file("/proc/thread-self/make-it-fail", may ? "1" : "0"))
+		;
+}
+
+static bool set_faults(const char *percent)
+{
+	static const char * const places[] = { "failslab", "fail_page_alloc" };
+	static const char * const settings[][2] = {
+		{ "task-filter", "Y" }, { "interval", "5" }, { "times", "-1" },
+		{ "verbose", "0" }, { "ignore-gfp-wait", "N" },
+	};
+	char path[96];
+	unsigned int i, j;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/probability", places[i]);
+		if (!write_file(path, percent))
+			return false;
+		for (j = 0; j < sizeof(settings) / sizeof(settings[0]); j++) {
+			snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i],
+				 settings[j][0]);
+			if (!write_file(path, settings[j][1]))
+				return false;
+		}
+	}
+	/* Not pages of user space: a child would die of its first faults. */
+	return write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "Y") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+}
+
+static bool map_once(char *at, unsigned int first, unsigned int nr)
+{
+	return mmap(at + first * PAGE, nr * PAGE, PROT_READ | PROT_EXEC,
+		    MAP_PRIVATE | MAP_FIXED, sites.fd, first * PAGE) != MAP_FAILED;
+}
+
 static void map_pages(char *at, unsigned int first, unsigned int nr)
 {
-	if (mmap(at + first * PAGE, nr * PAGE, PROT_READ | PROT_EXEC,
-		 MAP_PRIVATE | MAP_FIXED, sites.fd, first * PAGE) == MAP_FAILED)
+	bool mapped;
+
+	may_fail(true);
+	mapped = map_once(at, first, nr);
+	may_fail(false);
+	if (!mapped && faulty) {
+		count(failures);
+		mapped = map_once(at, first, nr);
+	}
+	if (!mapped)
 		_exit(10);
 }
 
@@ -219,9 +269,15 @@ static void work(struct area *area, unsigned int calls, unsigned int generation)
 		case 6:
 			if (generation >= 3)
 				break;
+			may_fail(true);
 			pid = fork();
-			if (pid < 0)
-				_exit(18);
+			may_fail(false);
+			if (pid < 0) {
+				if (!faulty)
+					_exit(18);
+				count(failures);
+				break;
+			}
 			if (!pid) {
 				count(forks);
 				work(area, pick(area, 200), generation + 1);
@@ -266,12 +322,18 @@ static bool epoch(unsigned int which, unsigned int *rnd)
 	struct upl_probe probe;
 	struct upl_link *link;
 	bool good = true;
+	int ret;
 
 	upl_sites_probe(&sites, site_of(which), &probe);
 	done_before = __atomic_load_n(&shared->calls[which].done, __ATOMIC_SEQ_CST);
-	if (upl_attach(&probe, UPL_PERF, &link)) {
-		printf("# %s\n", upl_reason());
-		return false;
+	may_fail(true);
+	ret = upl_attach(&probe, UPL_PERF, &link);
+	may_fail(false);
+	if (ret) {
+		count(failures);
+		if (!faulty)
+			printf("# %s\n", upl_reason());
+		return faulty;
 	}
 	begun_after = __atomic_load_n(&shared->calls[which].begun, __ATOMIC_SEQ_CST);
 	usleep(rand_r(rnd) % 20000);
@@ -281,10 +343,12 @@ static bool epoch(unsigned int which, unsigned int *rnd)
 		good = false;
 	}
 	begun_at = __atomic_load_n(&shared->calls[which].begun, __ATOMIC_SEQ_CST);
+	may_fail(true);
 	upl_detach(link);
+	may_fail(false);
 
 	/* Calls with both ends inside; calls with any part inside. */
-	if (good && ((done_at > begun_after && hits < done_at - begun_after) ||
+	if (good && ((!faulty && done_at > begun_after && hits < done_at - begun_after) ||
 		     hits > begun_at - done_before)) {
 		printf("# site %u: %llu hits, %lld to %lld calls\n", which,
 		       (unsigned long long)hits, (long long)(done_at - begun_after),
@@ -314,39 +378,36 @@ static void *filtering(void *arg)
 	struct upl_probe probe;
 	struct upl_link *link;
 	long bad = 0;
+	int ret;
 
 	(void)arg;
 	while (!shared->stop) {
 		upl_sites_probe(&sites, site_of(rand_r(&rnd) % PROBED), &probe);
 		probe.pid = getpid();
-		if (upl_attach(&probe, UPL_PERF, &link)) {
-			bad++;
+		may_fail(true);
+		ret = upl_attach(&probe, UPL_PERF, &link);
+		may_fail(false);
+		if (ret) {
+			bad += !faulty;
 			continue;
 		}
 		usleep(rand_r(&rnd) % 5000);
+		may_fail(true);
 		upl_detach(link);
+		may_fail(false);
 	}
 	return (void *)bad;
 }
 
-static unsigned int number(const char *name, unsigned int otherwise)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoul(text, NULL, 0) : otherwise;
-}
-
-/* Each call is counted once by who was there, and leaves no trace. */
-TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
+static void conserve(struct __test_metadata *_metadata)
 {
 	pthread_t controllers[CONTROLLERS], filter;
-	unsigned int i, seconds = number("CONSERVE_SECONDS", 2);
+	unsigned int i, seconds = setting("CONSERVE_SECONDS", 2);
 	pid_t pids[WORKERS];
 	void *bad;
 	int status;
 
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP);
-	seed = number("CONSERVE_SEED", getpid());
+	seed = setting("CONSERVE_SEED", getpid());
 	TH_LOG("seed %u, %u s", seed, seconds);
 	shared_fd = syscall(SYS_memfd_create, "conserve", 0);
 	ASSERT_LE(0, shared_fd);
@@ -374,6 +435,9 @@ TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
 	}
 	pthread_join(filter, &bad);
 	EXPECT_EQ(0, (long)bad);
+	/* What could not be removed is tried again, first after 0.1 s. */
+	if (faulty)
+		sleep(5);
 	shared->leave = 1;
 	for (i = 0; i < WORKERS; i++) {
 		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
@@ -395,6 +459,31 @@ TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
 	upl_sites_destroy(&sites);
 }
 
+/* Each call is counted once by who was there, and leaves no trace. */
+TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
+{
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP);
+	conserve(_metadata);
+}
+
+/*
+ * No call is counted twice, and nothing is left, when one in 250 allocations fails in
+ * registrations, unregistrations, mmap() and fork().
+ */
+TEST_F_TIMEOUT(uprobe, nothing_is_left_without_memory, 3600)
+{
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP);
+	if (!set_faults("2"))
+		SKIP(return, "no fault injection");
+	faulty = true;
+	conserve(_metadata);
+	EXPECT_TRUE(set_faults("0"));
+	TH_LOG("%llu attachments, mappings and forks failed",
+	       (unsigned long long)shared->failures);
+	EXPECT_LT(0, shared->failures);
+	EXPECT_EQ(0, kernel_log_faults("trace_uprobe: Failed to allocate"));
+}
+
 /* After exec: the same file, mapped anew. */
 static int worker_again(char **argv)
 {
@@ -409,7 +498,8 @@ static int worker_again(char **argv)
 
 int main(int argc, char **argv)
 {
+	/* The kernel log is the test's to read, not a worker's. */
 	if (argc == 5 && !strcmp(argv[1], "--worker"))
-		return worker_again(argv);
+		_exit(worker_again(argv));
 	return test_harness_run(argc, argv);
 }

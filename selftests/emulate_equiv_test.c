@@ -567,13 +567,6 @@ static void print_difference(const struct job *job, const struct state *native,
 
 /* ---- one form ---- */
 
-static unsigned long parameter(const char *name, unsigned long otherwise)
-{
-	const char *value = getenv(name);
-
-	return value ? strtoul(value, NULL, 0) : otherwise;
-}
-
 static uint64_t code_address(unsigned int form, unsigned int nr)
 {
 	return CODE_AREA + (form * NR_CODES + nr) * CODE_SIZE;
@@ -597,7 +590,7 @@ static struct code *all_codes(void)
 	static struct code c[NR_FORMS][NR_CODES];
 	unsigned int i, j;
 
-	seed = parameter("UPROBE_SEED", 1);
+	seed = setting("UPROBE_SEED", 1);
 	for (i = 0; i < NR_FORMS; i++)
 		for (j = 0; j < NR_CODES; j++)
 			encode(&c[i][j], &forms[i], code_address(i, j));
@@ -747,7 +740,7 @@ static void check_form(unsigned int nr, const struct code *code, unsigned int st
 	for (i = 0; i < codes; i++) {
 		job.code = &code[nr * NR_CODES + i];
 		job.at = code_address(nr, i);
-		job.seed = parameter("UPROBE_SEED", 1) + job.at * 0x10001;
+		job.seed = setting("UPROBE_SEED", 1) + job.at * 0x10001;
 		if (mode == VALID && !is_valid(&job))
 			continue;
 		different = compare(job);
@@ -772,7 +765,7 @@ static const struct code *prepared(void)
 
 	if (!code) {
 		code = all_codes();
-		fprintf(stderr, "# UPROBE_SEED=%lu\n", parameter("UPROBE_SEED", 1));
+		fprintf(stderr, "# UPROBE_SEED=%lu\n", setting("UPROBE_SEED", 1));
 		if (!set_up(code))
 			code = NULL;
 	}
@@ -848,14 +841,14 @@ static void check_forms(struct __test_metadata *_metadata, unsigned int states, 
 TEST_F_TIMEOUT(uprobe, emulated_forms_agree, LIMIT)
 {
 	REQUIRE(NEED_ROOT | NEED_PMU);
-	check_forms(_metadata, parameter("UPROBE_STATES", 320), PLAIN);
+	check_forms(_metadata, setting("UPROBE_STATES", 320), PLAIN);
 }
 
 /* They are the same for a debugger that steps over the probe. */
 TEST_F_TIMEOUT(uprobe, debugger_steps_emulated_forms, LIMIT)
 {
 	REQUIRE(NEED_ROOT | NEED_PMU);
-	check_forms(_metadata, (parameter("UPROBE_STATES", 320) + 99) / 100, STEPPED);
+	check_forms(_metadata, (setting("UPROBE_STATES", 320) + 99) / 100, STEPPED);
 }
 
 /* Where nothing faults, no process gets a page to step them in. */

@@ -3,6 +3,7 @@
  * Probed instructions do what they do unprobed, and those that the kernel can
  * emulate are not single-stepped. x86-64.
  */
+#include <pthread.h>
 #include <sys/wait.h>
 
 #include "common.h"
@@ -269,6 +270,71 @@ TEST_F(uprobe, xchg_is_stepped)
 	out = outcome(xchgs_code[3]);
 	EXPECT_TRUE(out->done);
 	EXPECT_TRUE(out->stepped);
+}
+
+/* ---- where instructions are stepped ---- */
+
+#define NR_XCHGS	(sizeof(xchgs_text) / sizeof(xchgs_text[0]))
+#define THREADS		2
+
+static pthread_barrier_t step_done;
+
+struct stepper {
+	unsigned int	insn;
+	struct state	states[ROUNDS];
+};
+
+/* The same instruction again and again, at the same time as another thread its own. */
+static void *step_own(void *arg)
+{
+	struct stepper *s = arg;
+	unsigned int i;
+
+	random_states(s->states);
+	for (i = 0; i < ROUNDS; i++) {
+		run_insn(xchgs_code[s->insn], &s->states[i]);
+		pthread_barrier_wait(&step_done);
+	}
+	return NULL;
+}
+
+/* A thread that steps one instruction after another steps each, and no other thread's. */
+TEST_F(uprobe, steps_in_turn)
+{
+	static struct state native[NR_XCHGS][ROUNDS], probed[NR_XCHGS][ROUNDS];
+	static struct stepper steppers[THREADS] = { { .insn = 0 }, { .insn = 2 } };
+	struct upl_probe probe = { .pid = getpid(), .cpu = -1 };
+	struct upl_link *links[NR_XCHGS];
+	pthread_t threads[THREADS];
+	unsigned int i, round;
+	char path[256];
+
+	REQUIRE(NEED_ROOT | NEED_PMU);
+	for (i = 0; i < NR_XCHGS; i++) {
+		run_all(xchgs_code[i], native[i]);
+		random_states(probed[i]);
+	}
+	probe.path = path;
+	for (i = 0; i < NR_XCHGS; i++) {
+		ASSERT_EQ(0, upl_addr_offset(xchgs_code[i], path, sizeof(path), &probe.offset));
+		ASSERT_EQ(0, upl_attach(&probe, UPL_PERF, &links[i]));
+	}
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < NR_XCHGS; i++)
+			run_insn(xchgs_code[i], &probed[i][round]);
+	}
+	EXPECT_EQ(0, memcmp(native, probed, sizeof(native)));
+
+	ASSERT_EQ(0, pthread_barrier_init(&step_done, NULL, THREADS));
+	for (i = 0; i < THREADS; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, step_own, &steppers[i]));
+	for (i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_EQ(0, memcmp(native[steppers[i].insn], steppers[i].states,
+				    sizeof(native[0])))
+			TH_LOG("thread %u", i);
+	}
+	upl_detach_all(links, NR_XCHGS);
 }
 
 /* A nop that faults without a probe (lock) is not emulated but refused. */

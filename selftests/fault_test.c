@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "common.h"
+#include "events.h"
 #include "text.h"
 
 #define MAX_FAULTS	2000	/* no operation has as many sites */
@@ -162,17 +163,6 @@ static const char *attach_prog(struct attempt *a)
 }
 
 /* Trace events */
-static int trace_write(const char *file, const char *text)
-{
-	int fd = tracefs_open(file, O_WRONLY | O_APPEND), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* Open beforehand: opening has sites of its own, which are not ours. */
 static int trace_file = -1;
 
@@ -227,7 +217,7 @@ static const char *undefine_it(struct attempt *a)
 	char line[64];
 
 	remove_line(a, line, sizeof(line));
-	return trace_write("uprobe_events", line) ? "cannot remove the event" : NULL;
+	return define_event(line) ? "cannot remove the event" : NULL;
 }
 
 static const char *defined_or_not(struct attempt *a)
@@ -473,6 +463,194 @@ static const char *counted_at_most_once(struct attempt *a)
 	return text_hits(a->event) <= 1 ? NULL : "one return is counted twice";
 }
 
+/*
+ * Reference counters: the file is mapped writable as well. How much of it fails
+ * where is the kernel's business; the counter is what those who are attached make
+ * it, and nothing when they have left.
+ */
+#define COUNTER	0xf00
+
+static volatile int16_t *counter;
+
+static const char *map_data(struct attempt *a)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *data = mmap(NULL, TEXT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+	close(fd);
+	note(a, data != MAP_FAILED);
+	if (data == MAP_FAILED)
+		return "cannot map the data";
+	counter = (int16_t *)(data + COUNTER);
+	return NULL;
+}
+
+/* What cannot be lowered for want of memory is lowered a little later. */
+static bool counter_becomes(int value)
+{
+	int i;
+
+	for (i = 0; i < 200 && *counter != value; i++)
+		usleep(10000);
+	return *counter == value;
+}
+
+static int open_counter(struct attempt *a, enum function which)
+{
+	struct upl_probe probe = {
+		.path = path, .offset = text_offset(which), .ref_ctr_offset = COUNTER, .cpu = -1,
+	};
+	int event = event_open(&probe, true);
+
+	a->failed = event < 0 ? -event : 0;
+	return event;
+}
+
+static const char *map_both(struct attempt *a)
+{
+	return map_file(a) ?: map_data(a);
+}
+
+static void open_counted(struct attempt *a)
+{
+	a->event = open_counter(a, STEP);
+}
+
+static const char *attach_counted(struct attempt *a)
+{
+	const char *why = map_both(a);
+
+	if (why)
+		return why;
+	open_counted(a);
+	if (a->failed)
+		return "cannot attach with a counter";
+	return *counter == 1 ? NULL : "attached, and the counter is not 1";
+}
+
+static const char *counted_or_not(struct attempt *a)
+{
+	const char *why;
+
+	if (*counter != !a->failed)
+		return a->failed ? "refused, and the counter is raised" :
+		       "attached, and the counter is not 1";
+	why = opened_or_not(a);
+	if (why)
+		return why;
+	return counter_becomes(0) ? NULL : "the counter is not lowered";
+}
+
+static const char *closed_counted(struct attempt *a)
+{
+	const char *why = closed(a);
+
+	if (why)
+		return why;
+	return counter_becomes(0) ? NULL : "the counter is not lowered";
+}
+
+/* Another probe with the same counter comes, or goes. */
+static int other_event;
+
+static void open_other(struct attempt *a)
+{
+	other_event = open_counter(a, PUSH);
+}
+
+static const char *attach_two(struct attempt *a)
+{
+	const char *why = attach_counted(a);
+
+	if (why)
+		return why;
+	open_other(a);
+	if (a->failed)
+		return "cannot attach a second probe";
+	return *counter == 2 ? NULL : "two probes, and the counter is not 2";
+}
+
+static void close_other(struct attempt *a)
+{
+	note(a, !close(other_event));
+}
+
+/* The first is counted and goes; its share of the counter with it. */
+static const char *first_remains(struct attempt *a)
+{
+	text_call(a->text, STEP, NULL);
+	if (text_hits(a->event) != 1)
+		return "the other probe's hit is not counted once";
+	close(a->event);
+	return closed_counted(a);
+}
+
+static const char *shared_or_not(struct attempt *a)
+{
+	if (*counter != 1 + !a->failed)
+		return a->failed ? "refused, and the counter is raised" :
+		       "attached, and the counter is not 2";
+	if (!a->failed) {
+		close(other_event);
+		if (*counter != 1)
+			return "one of two has left, and the counter is not 1";
+	}
+	return first_remains(a);
+}
+
+static const char *shared_no_more(struct attempt *a)
+{
+	if (!counter_becomes(1))
+		return "one of two has left, and the counter is not 1";
+	return text_restored(a->text, PUSH) ? first_remains(a) : "a breakpoint stays behind";
+}
+
+/* The data is mapped behind the attachment. */
+static const char *attach_without_data(struct attempt *a)
+{
+	if (map_file(a))
+		return "cannot map the file";
+	open_counted(a);
+	return a->failed ? "cannot attach with a counter" : NULL;
+}
+
+static void map_counted(struct attempt *a)
+{
+	map_data(a);
+}
+
+static const char *raised_or_not(struct attempt *a)
+{
+	if (a->failed && map_data(a))
+		return "the data cannot be mapped any more";
+	/* For want of memory it may be missing, not more. */
+	if (*counter != 1 && !(shared->injected && !*counter))
+		return "mapped, and the counter is not 1";
+	close(a->event);
+	return closed_counted(a);
+}
+
+/* A child has the counter of its parent, until the event goes. */
+static void fork_counted(struct attempt *a)
+{
+	a->child = fork();
+	note(a, a->child >= 0);
+	if (!a->child && !a->failed)
+		_exit(!counter_becomes(0));
+}
+
+static const char *both_lowered(struct attempt *a)
+{
+	int status;
+
+	if (*counter != 1)
+		return "fork() has changed the parent's counter";
+	close(a->event);
+	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+		return "the child's counter is not lowered";
+	return closed_counted(a);
+}
+
 OPERATION(register, "uprobe", map_file, open_event, opened_or_not);
 OPERATION(register_return, "uprobe", map_file, open_return_event, opened_or_not);
 OPERATION(unregister, "uprobe", attach_step, close_event, closed);
@@ -493,26 +671,22 @@ OPERATION(hit_push, "uprobe", attach_push, hit_push, counted_once);
 OPERATION(hit_step, "uprobe", attach_step, hit_step, counted);
 OPERATION(return, "uprobe", attach_return, hit_nop, counted_at_most_once);
 OPERATION(step_return, "uprobe", attach_step_return, hit_step, counted_at_most_once);
+OPERATION(register_counter, "uprobe", map_both, open_counted, counted_or_not);
+OPERATION(unregister_counter, NULL, attach_counted, close_event, closed_counted);
+OPERATION(register_shared_counter, "uprobe", attach_counted, open_other, shared_or_not);
+OPERATION(unregister_shared_counter, NULL, attach_two, close_other, shared_no_more);
+OPERATION(mmap_counter, NULL, attach_without_data, map_counted, raised_or_not);
+OPERATION(fork_counter, NULL, attach_counted, fork_counted, both_lowered);
 
 /* ---- faults ---- */
-
-static bool set(const char *file, const char *value)
-{
-	int fd = open(file, O_WRONLY | O_CLOEXEC);
-	bool good = fd >= 0 && write(fd, value, strlen(value)) > 0;
-
-	if (fd >= 0)
-		close(fd);
-	return good;
-}
 
 /* Of all allocations, those that may wait as well. */
 static bool faults_ready(void)
 {
-	return set("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
-	       set("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
-	       set("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       set("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	return write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
 	       !access("/sys/kernel/debug/fail_usercopy", R_OK) &&
 	       !access("/proc/thread-self/fail-nth", W_OK);
 }
@@ -684,7 +858,7 @@ TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
 	snprintf(path, sizeof(path), "/tmp/fault_test.%d", getpid());
 	ASSERT_EQ(0, text_write(path));
 	/* Else enabling an event starts recording of names, which is not ours. */
-	EXPECT_EQ(0, trace_write("options/record-cmd", "0"));
+	EXPECT_EQ(0, tracefs_write("options/record-cmd", 0, "0"));
 
 	for (nth = 1; nth < MAX_FAULTS; nth++) {
 		status = try(op, nth);
@@ -710,7 +884,7 @@ TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
 	shared->nr_faults += nth - 1;
 	TH_LOG("%u faults, one at a time: failed %u times, went on %u times; %u new sites",
 	       nth - 1, failed, nth - 1 - failed, shared->nr_sites - sites);
-	EXPECT_EQ(0, trace_write("options/record-cmd", "1"));
+	EXPECT_EQ(0, tracefs_write("options/record-cmd", 0, "1"));
 	unlink(path);
 }
 
@@ -747,7 +921,7 @@ TEST_F_TIMEOUT(afterwards, nothing_leaks, 300)
 	/* What callbacks free, and objects younger than five seconds. */
 	sleep(6);
 	for (i = 0; i < 2; i++)
-		ASSERT_TRUE(set(file, "scan"));
+		ASSERT_TRUE(write_file(file, "scan"));
 	fd = open(file, O_RDONLY | O_CLOEXEC);
 	while ((len = read(fd, report, sizeof(report) - 1)) > 0) {
 		report[len] = '\0';

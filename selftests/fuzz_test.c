@@ -3,7 +3,8 @@
 /*
  * Random and mutated definitions, perf attributes and BPF attachments: each is
  * refused or works, and the probes of a file that only this program knows stay
- * exact. x86-64.
+ * exact. Where the kernel says which places of its code an input has reached
+ * (KCOV), those that reached new ones are kept and changed a little. x86-64.
  *	FUZZ_SEED	of the random numbers; default: the time
  *	FUZZ_SECONDS	of each case; default: 3
  */
@@ -19,6 +20,7 @@
 #include <time.h>
 
 #include "common.h"
+#include "kcov.h"
 #include "text.h"
 
 static char path[64], *text;
@@ -33,14 +35,134 @@ static unsigned int number(unsigned int below)
 	return (random_state >> 16) % below;
 }
 
-#define PICK(array) (array[number(sizeof(array) / sizeof(array[0]))])
+/* ---- inputs ---- */
 
-static long setting(const char *name, long otherwise)
+/*
+ * An input is a table of numbers. Each decides one thing, whatever the others
+ * are, so that one can be changed and the rest still means the same.
+ */
+#define GENES	256
+#define PART	32	/* of them belong together */
+
+struct input {
+	unsigned int	gene[GENES];
+	bool		used[GENES];	/* asked for when the input ran */
+};
+
+static struct input input;
+
+static unsigned int gene(unsigned int nr, unsigned int below)
 {
-	const char *value = getenv(name);
-
-	return value ? atol(value) : otherwise;
+	input.used[nr] = true;
+	return input.gene[nr] % below;
 }
+
+#define PICK(nr, array) (array[gene(nr, sizeof(array) / sizeof(array[0]))])
+
+enum arm { RANDOM, GUIDED, NR_ARMS };
+
+#define MAX_PLACES	(1 << 16)
+#define MAX_CORPUS	512
+
+/* Shared with the children. */
+static struct count {
+	unsigned long	tried, taken;		/* operations */
+	struct {
+		unsigned long	inputs, places;
+		uint64_t	place[MAX_PLACES];	/* a hash table */
+	} arm[NR_ARMS];
+	unsigned int	nr_corpus;
+	struct input	corpus[MAX_CORPUS];	/* of inputs that reached new places */
+} *count;
+
+/* A place that this arm has not reached before? */
+static bool is_new(enum arm arm, uint64_t place)
+{
+	unsigned int at = (place * 0x9e3779b97f4a7c15ULL) >> 48, i;
+	uint64_t *table = count->arm[arm].place;
+
+	for (i = 0; i < MAX_PLACES; i++, at = (at + 1) % MAX_PLACES) {
+		if (table[at] == place)
+			return false;
+		if (table[at])
+			continue;
+		table[at] = place;
+		count->arm[arm].places++;
+		return true;
+	}
+	return false;
+}
+
+static void learn(enum arm arm)
+{
+	const uint64_t *places;
+	uint64_t nr = kcov_end(&places), i;
+	bool new = false;
+	unsigned int at;
+
+	for (i = 0; i < nr; i++)
+		new |= is_new(arm, places[i]);
+	if (arm != GUIDED || !new)
+		return;
+	at = count->nr_corpus < MAX_CORPUS ? count->nr_corpus++ : number(MAX_CORPUS);
+	count->corpus[at] = input;
+}
+
+/* What found something: the last ones half of the time, theirs is least known. */
+static const struct input *kept_input(void)
+{
+	unsigned int from = number(2) && count->nr_corpus > 16 ? count->nr_corpus - 16 : 0;
+
+	return &count->corpus[from + number(count->nr_corpus - from)];
+}
+
+/* One that was asked for. */
+static unsigned int used_gene(void)
+{
+	unsigned int nr = number(GENES), tries;
+
+	for (tries = 0; !input.used[nr] && tries < GENES; tries++)
+		nr = (nr + 1) % GENES;
+	return nr;
+}
+
+/* Parts of inputs that were kept, with a few numbers changed. */
+static void mutate_input(void)
+{
+	unsigned int n = 2 + number(5), nr, i;
+
+	input = *kept_input();
+	for (i = 0; i < GENES; i += PART) {
+		const struct input *other = kept_input();
+
+		if (number(2))
+			continue;
+		memcpy(&input.gene[i], &other->gene[i], PART * sizeof(input.gene[0]));
+		memcpy(&input.used[i], &other->used[i], PART * sizeof(input.used[0]));
+	}
+	while (n--) {
+		nr = used_gene();
+		if (number(4))
+			input.gene[nr] = number(1 << 30);
+		else
+			input.gene[nr] += 1 - 2 * number(2);
+	}
+}
+
+static void make_input(enum arm arm)
+{
+	unsigned int i;
+
+	if (arm == GUIDED && count->nr_corpus && number(2)) {
+		mutate_input();
+	} else {
+		for (i = 0; i < GENES; i++)
+			input.gene[i] = number(1 << 30);
+	}
+	memset(input.used, 0, sizeof(input.used));
+}
+
+/* ---- the loop ---- */
 
 /* What must work in between. */
 static const char *works(void)
@@ -73,47 +195,77 @@ static void hit_all(void)
 	text_call(text, VALUE, NULL);
 }
 
-/* Shared with the children. */
-static struct count {
-	unsigned long	tried, taken;
-} *count;
-
 #define BATCH		50
 #define MAX_SECONDS	86400	/* FUZZ_SECONDS says how long it takes */
 
-/* Inputs by the batch, each batch in a child: NULL, or what does not hold. */
-static const char *fuzz(void (*fn)(void))
+/* So many inputs in a child: NULL, or what does not hold. */
+static const char *batch(void (*fn)(void), enum arm arm, bool watched)
 {
-	time_t end = time(NULL) + setting("FUZZ_SECONDS", 3);
 	static char died[96];
-	const char *why;
 	int status, i;
 	pid_t pid;
 
+	/* Numbers of its own for each batch. */
+	random_state += 0x9e3779b97f4a7c15ULL;
+	pid = fork();
+	if (!pid) {
+		random_state ^= random_state >> 30;
+		random_state = random_state * 0xbf58476d1ce4e5b9ULL | 1;
+		if (watched && !kcov_open())
+			_exit(3);
+		for (i = 0; i < BATCH; i++) {
+			make_input(arm);
+			if (watched)
+				kcov_begin();
+			fn();
+			if (watched)
+				learn(arm);
+			count->arm[arm].inputs++;
+		}
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return "cannot fork";
+	if (status) {
+		snprintf(died, sizeof(died), "wait status %#x after %lu inputs", status,
+			 count->arm[RANDOM].inputs + count->arm[GUIDED].inputs);
+		return died;
+	}
+	return works();
+}
+
+/* As many guided inputs as random ones, batch by batch, or random ones only. */
+static const char *fuzz(void (*fn)(void), bool guided)
+{
+	time_t end = time(NULL) + setting("FUZZ_SECONDS", 3);
+	const char *why;
+
 	do {
-		/* Numbers of its own for each batch. */
-		random_state += 0x9e3779b97f4a7c15ULL;
-		pid = fork();
-		if (!pid) {
-			random_state ^= random_state >> 30;
-			random_state = random_state * 0xbf58476d1ce4e5b9ULL | 1;
-			for (i = 0; i < BATCH; i++)
-				fn();
-			_exit(0);
-		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid)
-			return "cannot fork";
-		if (status) {
-			snprintf(died, sizeof(died), "wait status %#x after %lu inputs",
-				 status, count->tried);
-			return died;
-		}
-		why = works();
+		why = batch(fn, RANDOM, guided);
+		if (!why && guided)
+			why = batch(fn, GUIDED, true);
 	} while (!why && time(NULL) < end);
 	return why;
 }
 
-static const char *prepare(void)
+/* The kernel has KCOV, and uprobes are among what it looks at. */
+static bool can_guide(void)
+{
+	const uint64_t *places;
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (!kcov_open())
+			_exit(1);
+		kcov_begin();
+		works();
+		_exit(!kcov_end(&places));
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+static const char *prepare(bool guided)
 {
 	const char *why = missing(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_BPF |
 				  NEED_X86_64);
@@ -121,28 +273,49 @@ static const char *prepare(void)
 	if (why)
 		return why;
 	random_state = setting("FUZZ_SEED", time(NULL)) | 1;
-	printf("# FUZZ_SEED=%llu\n", random_state);
+	fprintf(stderr, "# FUZZ_SEED=%llu\n", random_state);
 	count = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	snprintf(path, sizeof(path), "/tmp/fuzz.%d", getpid());
 	if (text_write(path))
 		return "no room in /tmp";
 	text = text_map(path);
-	return text ? NULL : "cannot map a file in /tmp";
+	if (!text)
+		return "cannot map a file in /tmp";
+	return guided && !can_guide() ? "no KCOV" : NULL;
 }
 
+FIXTURE_VARIANT(uprobe) {
+	bool	guided;
+};
+
+FIXTURE_VARIANT_ADD(uprobe, random) { false };
+FIXTURE_VARIANT_ADD(uprobe, guided) { true };
+
 #define FUZZ(fn) do {							\
-	const char *why_ = prepare();					\
+	const char *why_ = prepare(variant->guided);			\
 									\
 	if (why_)							\
 		SKIP(return, "%s", why_);				\
-	why_ = fuzz(fn);						\
+	why_ = fuzz(fn, variant->guided);				\
 	EXPECT_EQ(NULL, why_) TH_LOG("%s", why_);			\
-	TH_LOG("%lu inputs, %lu taken", count->tried, count->taken);	\
+	TH_LOG("%lu operations, %lu taken", count->tried, count->taken); \
 	EXPECT_NE(0, count->taken);					\
 	EXPECT_LT(count->taken, count->tried);				\
+	if (variant->guided)						\
+		EXPECT_TRUE(guidance_works());				\
 	unlink(path);							\
 } while (0)
+
+/* Chance decides a few places. A guide that leads nowhere loses more than that. */
+static bool guidance_works(void)
+{
+	fprintf(stderr, "# %lu inputs each: random reached %lu places, guided %lu, keeping %u inputs\n",
+		count->arm[RANDOM].inputs, count->arm[RANDOM].places,
+		count->arm[GUIDED].places, count->nr_corpus);
+	return count->arm[RANDOM].inputs == count->arm[GUIDED].inputs && count->nr_corpus &&
+	       4 * count->arm[GUIDED].places >= 3 * count->arm[RANDOM].places;
+}
 
 /* ---- uprobe_events ---- */
 
@@ -174,21 +347,31 @@ static const char * const arguments[] = {
 
 static const char noise[] = ":/ $%@+-\\\"()[]=,.0123456789abcdefxzst\t\n\177\200\377";
 
-static void mutate(char *line, size_t size)
+/* What decides about one definition; there are DEFINITIONS of them in an input. */
+enum {
+	D_KIND, D_NAME, D_PLACE, D_MANY, D_ARGS, D_MUTATE, D_ENABLE, D_CHANGES,
+	D_CHANGE,			/* 3 times 4 */
+	D_ARG		= D_CHANGE + 12,
+	D_SIZE		= 64,
+};
+
+#define DEFINITIONS	(GENES / D_SIZE)
+
+static void mutate(char *line, size_t size, unsigned int first)
 {
 	size_t len = strlen(line), at;
 	/* Nothing but the file's own name is ever a path: keep it whole. */
 	char *file = strstr(line, path);
 	size_t from = file ? file - line : len, to = file ? from + strlen(path) : len;
-	unsigned int n = number(3);
+	unsigned int n = gene(first + D_CHANGES, 3), g = first + D_CHANGE;
 
-	while (n-- && len) {
-		at = number(len);
+	for (; n-- && len; g += 4, len = strlen(line)) {
+		at = gene(g, len);
 		if (at >= from && at < to)
 			continue;
-		switch (number(4)) {
+		switch (gene(g + 1, 4)) {
 		case 0:
-			line[at] = noise[number(sizeof(noise) - 1)];
+			line[at] = noise[gene(g + 2, sizeof(noise) - 1)];
 			break;
 		case 1:
 			if (at >= to)
@@ -197,7 +380,7 @@ static void mutate(char *line, size_t size)
 		case 2:
 			if (at >= to && len + 40 < size) {
 				memmove(line + at + 40, line + at, len - at + 1);
-				memset(line + at, noise[number(sizeof(noise) - 1)], 40);
+				memset(line + at, noise[gene(g + 2, sizeof(noise) - 1)], 40);
 			}
 			break;
 		case 3:
@@ -205,32 +388,25 @@ static void mutate(char *line, size_t size)
 				memmove(line + at, line + at + 1, len - at);
 			break;
 		}
-		len = strlen(line);
 	}
 }
 
-static void trace_write(const char *file, const char *value)
-{
-	int fd = tracefs_open(file, O_WRONLY | O_APPEND);
-
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		errno = 0;
-	close(fd);
-}
-
-static void random_definition(void)
+static void try_definition(unsigned int first)
 {
 	char line[4096];
-	unsigned int n;
+	unsigned int n, i;
 	size_t used;
 	int fd;
 
-	used = snprintf(line, sizeof(line), "%s%s", PICK(kinds), PICK(names));
-	used += snprintf(line + used, sizeof(line) - used, PICK(places), path);
-	for (n = number(number(20) ? 4 : 140); n && used < sizeof(line) - 256; n--)
-		used += snprintf(line + used, sizeof(line) - used, PICK(arguments), 0);
-	if (number(2))
-		mutate(line, sizeof(line));
+	used = snprintf(line, sizeof(line), "%s%s", PICK(first + D_KIND, kinds),
+			PICK(first + D_NAME, names));
+	used += snprintf(line + used, sizeof(line) - used, PICK(first + D_PLACE, places), path);
+	n = gene(first + D_MANY, 20) ? gene(first + D_ARGS, 4) : 140;
+	for (i = 0; i < n && used < sizeof(line) - 256; i++)
+		used += snprintf(line + used, sizeof(line) - used,
+				 PICK(first + D_ARG + i % (D_SIZE - D_ARG), arguments), 0);
+	if (gene(first + D_MUTATE, 2))
+		mutate(line, sizeof(line), first);
 
 	count->tried++;
 	fd = tracefs_open("uprobe_events", O_WRONLY | O_APPEND);
@@ -238,10 +414,10 @@ static void random_definition(void)
 		_exit(1);
 	if (write(fd, line, strlen(line)) > 0) {
 		count->taken++;
-		if (number(3)) {
-			trace_write("events/fuzz/enable", "1");
+		if (gene(first + D_ENABLE, 3)) {
+			tracefs_write("events/fuzz/enable", 0, "1");
 			hit_all();
-			trace_write("events/fuzz/enable", "0");
+			tracefs_write("events/fuzz/enable", 0, "0");
 		}
 	}
 	close(fd);
@@ -262,7 +438,7 @@ static bool remove_definitions(void)
 			continue;
 		*end = '\0';
 		snprintf(command, sizeof(command), "-%.250s", strchr(line, ':'));
-		trace_write("uprobe_events", command);
+		define_event(command);
 		left++;
 	}
 	if (file)
@@ -270,13 +446,13 @@ static bool remove_definitions(void)
 	return !left;
 }
 
-static void random_definitions(void)
+static void try_definitions(void)
 {
 	int i;
 
-	for (i = 0; i < 10; i++)
-		random_definition();
-	trace_write("events/fuzz/enable", "0");
+	for (i = 0; i < DEFINITIONS; i++)
+		try_definition(i * D_SIZE);
+	tracefs_write("events/fuzz/enable", 0, "0");
 	for (i = 0; i < 20 && !remove_definitions(); i++)
 		;
 	if (i == 20)
@@ -288,7 +464,7 @@ TEST_F_TIMEOUT(uprobe, definitions, MAX_SECONDS)
 {
 	/* trace_uprobe says of some why it refuses them. */
 	self->expected = "trace_uprobe: ";
-	FUZZ(random_definitions);
+	FUZZ(try_definitions);
 }
 
 /* ---- perf ---- */
@@ -309,33 +485,43 @@ static int read_type(const char *file)
 
 static const char * const filters[] = { "", "common_pid == 0", "nothing == 1", "((", "!", "1" };
 
+/* What decides about one event. */
+enum {
+	E_CONFIG, E_FUNCTION, E_INHERIT, E_DISABLED, E_PATH, E_PATH_VALUE, E_OFFSET,
+	E_OFFSET_VALUE, E_BITS, E_BITS_VALUE, E_BITS_SHIFT, E_SAMPLE, E_PERIOD, E_TYPE,
+	E_FLIP, E_FLIPS, E_PID, E_CPU, E_CPU_VALUE, E_FLAGS, E_FLAGS_VALUE,
+	E_BIT,				/* 3 times */
+	E_SIZE		= 32,
+};
+
 /* An event of the uprobe PMU, somewhat off. */
-static int random_event(void)
+static int try_event(unsigned int first)
 {
 	static const unsigned long long pointers[] = {
 		0, 1, 4095, 1ULL << 47, 1ULL << 63, ~0ULL, 0xffff888000000000, 0xffffffff81000000,
 	};
 	struct perf_event_attr attr = {
 		.type = pmu_type, .size = sizeof(attr),
-		.config = number(2),
+		.config = gene(first + E_CONFIG, 2),
 		.config1 = (unsigned long)path,
-		.config2 = text_offset(number(NR_FUNCTIONS)),
-		.inherit = number(2), .disabled = number(2),
+		.config2 = text_offset(gene(first + E_FUNCTION, NR_FUNCTIONS)),
+		.inherit = gene(first + E_INHERIT, 2), .disabled = gene(first + E_DISABLED, 2),
 	};
 	unsigned int n, bit;
 
-	if (!number(8))
-		attr.config1 = PICK(pointers);
-	if (!number(8))
-		attr.config2 = PICK(pointers) & ~0x3fULL;
-	if (!number(8))
-		attr.config |= (unsigned long long)number(1 << 30) << number(40);
-	if (!number(4)) {
-		attr.sample_period = number(3);
-		attr.sample_type = number(1 << 24);
+	if (!gene(first + E_PATH, 8))
+		attr.config1 = PICK(first + E_PATH_VALUE, pointers);
+	if (!gene(first + E_OFFSET, 8))
+		attr.config2 = PICK(first + E_OFFSET_VALUE, pointers) & ~0x3fULL;
+	if (!gene(first + E_BITS, 8))
+		attr.config |= (unsigned long long)gene(first + E_BITS_VALUE, 1 << 30) <<
+			       gene(first + E_BITS_SHIFT, 40);
+	if (!gene(first + E_SAMPLE, 4)) {
+		attr.sample_period = gene(first + E_PERIOD, 3);
+		attr.sample_type = gene(first + E_TYPE, 1 << 24);
 	}
-	for (n = number(4) ? 0 : number(4); n; n--) {
-		bit = number(sizeof(attr) * 8);
+	for (n = gene(first + E_FLIP, 4) ? 0 : gene(first + E_FLIPS, 4); n; n--) {
+		bit = gene(first + E_BIT + n - 1, sizeof(attr) * 8);
 		/* The path and the probed place stay ours. */
 		if (bit / 64 == offsetof(struct perf_event_attr, config1) / 8 ||
 		    bit / 64 == offsetof(struct perf_event_attr, config2) / 8 || bit < 32)
@@ -344,12 +530,13 @@ static int random_event(void)
 	}
 	/* It would kill, as is asked for. */
 	attr.sigtrap = 0;
-	return syscall(SYS_perf_event_open, &attr, number(8) ? 0 : -1,
-		       number(4) ? -1 : (int)number(4), -1,
-		       number(8) ? PERF_FLAG_FD_CLOEXEC : number(16));
+	return syscall(SYS_perf_event_open, &attr, gene(first + E_PID, 8) ? 0 : -1,
+		       gene(first + E_CPU, 4) ? -1 : (int)gene(first + E_CPU_VALUE, 4), -1,
+		       gene(first + E_FLAGS, 8) ? PERF_FLAG_FD_CLOEXEC :
+						  gene(first + E_FLAGS_VALUE, 16));
 }
 
-static int random_prog(void)
+static int try_prog(unsigned int first)
 {
 	static const int types[] = {
 		BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_KPROBE,
@@ -357,20 +544,24 @@ static int random_prog(void)
 		BPF_PROG_TYPE_SOCKET_FILTER,
 	};
 	struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = number(2) },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = gene(first, 2) },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	union bpf_attr attr = {
-		.prog_type = PICK(types), .insns = (unsigned long)insns, .insn_cnt = 2,
-		.license = (unsigned long)"GPL", .prog_flags = number(8) ? 0 : 1 << number(6),
+		.prog_type = PICK(first + 1, types), .insns = (unsigned long)insns, .insn_cnt = 2,
+		.license = (unsigned long)"GPL",
+		.prog_flags = gene(first + 2, 8) ? 0 : 1 << gene(first + 3, 6),
 	};
 
 	return syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-static void random_attr(void)
+/* And about what becomes of it. */
+enum { A_OPERATION = E_SIZE, A_ARGUMENT, A_CLOSE };
+
+static void try_attr(void)
 {
-	int event = random_event();
+	int event = try_event(0);
 	uint64_t hits[4];
 
 	count->tried++;
@@ -378,18 +569,18 @@ static void random_attr(void)
 		return;
 	count->taken++;
 	hit_all();
-	switch (number(6)) {
+	switch (gene(A_OPERATION, 6)) {
 	case 0:
 		ioctl(event, PERF_EVENT_IOC_ENABLE, 0);
 		break;
 	case 1:
-		ioctl(event, PERF_EVENT_IOC_DISABLE, number(2));
+		ioctl(event, PERF_EVENT_IOC_DISABLE, gene(A_ARGUMENT, 2));
 		break;
 	case 2:
-		ioctl(event, PERF_EVENT_IOC_SET_FILTER, PICK(filters));
+		ioctl(event, PERF_EVENT_IOC_SET_FILTER, PICK(A_ARGUMENT, filters));
 		break;
 	case 3:
-		ioctl(event, PERF_EVENT_IOC_REFRESH, number(3));
+		ioctl(event, PERF_EVENT_IOC_REFRESH, gene(A_ARGUMENT, 3));
 		break;
 	case 4:
 		if (!fork()) {
@@ -403,7 +594,7 @@ static void random_attr(void)
 	if (read(event, hits, sizeof(hits)) < 0)
 		errno = 0;
 	/* Some end with their process. */
-	if (number(4))
+	if (gene(A_CLOSE, 4))
 		close(event);
 }
 
@@ -412,12 +603,29 @@ TEST_F_TIMEOUT(uprobe, perf_attributes, MAX_SECONDS)
 {
 	pmu_type = read_type("/sys/bus/event_source/devices/uprobe/type");
 	self->expected = "trace_uprobe: ";
-	FUZZ(random_attr);
+	FUZZ(try_attr);
 }
 
 /* ---- BPF ---- */
 
-static void random_attachment(void)
+/* Three events, three programs, then steps of B_STEP_SIZE each. */
+enum {
+	B_SAME		= 3 * E_SIZE,	/* 3 times */
+	B_PROG		= B_SAME + 3,	/* 3 times 4 */
+	B_KEEP		= B_PROG + 12,
+	B_STEP,
+	B_STEP_SIZE	= 16,
+	B_STEPS		= 6,
+};
+
+_Static_assert(B_STEP + B_STEPS * B_STEP_SIZE <= GENES, "an input is too small");
+
+enum {
+	S_EVENT, S_PROG, S_OPERATION, S_TARGET, S_TARGET_VALUE, S_TYPE, S_TYPE_VALUE, S_FLAGS,
+	S_FLAGS_VALUE, S_COOKIE, S_LENGTH, S_LENGTH_VALUE, S_IDS, S_BUFFER,
+};
+
+static void try_attachment(void)
 {
 	struct perf_event_query_bpf *query;
 	union bpf_attr attr = {};
@@ -425,13 +633,14 @@ static void random_attachment(void)
 	char buffer[64];
 
 	for (i = 0; i < 3; i++) {
-		events[i] = i && !number(4) ? dup(events[0]) : random_event();
-		progs[i] = random_prog();
+		events[i] = i && !gene(B_SAME + i, 4) ? dup(events[0]) : try_event(i * E_SIZE);
+		progs[i] = try_prog(B_PROG + 4 * i);
 	}
-	for (i = 0; i < 6; i++) {
-		int event = PICK(events), prog = PICK(progs);
+	for (i = 0; i < B_STEPS; i++) {
+		unsigned int s = B_STEP + i * B_STEP_SIZE;
+		int event = PICK(s + S_EVENT, events), prog = PICK(s + S_PROG, progs);
 
-		switch (number(7)) {
+		switch (gene(s + S_OPERATION, 7)) {
 		case 0:
 		case 1:
 			count->tried++;
@@ -442,18 +651,22 @@ static void random_attachment(void)
 			count->tried++;
 			memset(&attr, 0, sizeof(attr));
 			attr.link_create.prog_fd = prog;
-			attr.link_create.target_fd = number(8) ? event : (int)number(100);
-			attr.link_create.attach_type = number(8) ? BPF_PERF_EVENT : number(50);
-			attr.link_create.flags = number(8) ? 0 : number(16);
-			attr.link_create.perf_event.bpf_cookie = number(2);
+			attr.link_create.target_fd = gene(s + S_TARGET, 8) ? event :
+						     (int)gene(s + S_TARGET_VALUE, 100);
+			attr.link_create.attach_type = gene(s + S_TYPE, 8) ? BPF_PERF_EVENT :
+						       gene(s + S_TYPE_VALUE, 50);
+			attr.link_create.flags = gene(s + S_FLAGS, 8) ? 0 :
+						 gene(s + S_FLAGS_VALUE, 16);
+			attr.link_create.perf_event.bpf_cookie = gene(s + S_COOKIE, 2);
 			link = syscall(SYS_bpf, BPF_LINK_CREATE, &attr,
-				       number(8) ? sizeof(attr) : number(200));
+				       gene(s + S_LENGTH, 8) ? sizeof(attr) :
+							       gene(s + S_LENGTH_VALUE, 200));
 			if (link >= 0)
 				count->taken++;
 			break;
 		case 3:
 			query = calloc(1, sizeof(*query) + 16 * sizeof(query->ids[0]));
-			query->ids_len = number(17);
+			query->ids_len = gene(s + S_IDS, 17);
 			ioctl(event, PERF_EVENT_IOC_QUERY_BPF, query);
 			free(query);
 			break;
@@ -462,7 +675,7 @@ static void random_attachment(void)
 			attr.task_fd_query.pid = getpid();
 			attr.task_fd_query.fd = event;
 			attr.task_fd_query.buf = (unsigned long)buffer;
-			attr.task_fd_query.buf_len = number(sizeof(buffer));
+			attr.task_fd_query.buf_len = gene(s + S_BUFFER, sizeof(buffer));
 			syscall(SYS_bpf, BPF_TASK_FD_QUERY, &attr, sizeof(attr));
 			break;
 		case 5:
@@ -480,7 +693,7 @@ static void random_attachment(void)
 		close(progs[i]);
 		close(events[i]);
 	}
-	if (number(4) && link >= 0)
+	if (gene(B_KEEP, 4) && link >= 0)
 		close(link);
 }
 
@@ -489,7 +702,7 @@ TEST_F_TIMEOUT(uprobe, bpf_attachments, MAX_SECONDS)
 {
 	pmu_type = read_type("/sys/bus/event_source/devices/uprobe/type");
 	self->expected = "trace_uprobe: ";
-	FUZZ(random_attachment);
+	FUZZ(try_attachment);
 }
 
 TEST_HARNESS_MAIN

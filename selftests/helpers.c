@@ -113,6 +113,16 @@ const char *missing(unsigned int requirements)
 	return used ? reasons : NULL;
 }
 
+bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
 int tracefs_open(const char *name, int flags)
 {
 	static const char * const places[] = {
@@ -129,9 +139,71 @@ int tracefs_open(const char *name, int flags)
 	return fd;
 }
 
+int tracefs_write(const char *name, int flags, const char *line)
+{
+	int fd = tracefs_open(name, O_WRONLY | flags);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, line, strlen(line)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+bool tracefs_has(const char *name, const char *text)
+{
+	static char content[65536];
+	int fd = tracefs_open(name, O_RDONLY);
+	size_t used = 0;
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	while ((len = read(fd, content + used, sizeof(content) - 1 - used)) > 0)
+		used += len;
+	close(fd);
+	content[used] = '\0';
+	return strstr(content, text);
+}
+
+int define_event(const char *line)
+{
+	return tracefs_write("uprobe_events", O_APPEND, line);
+}
+
+long setting(const char *name, long otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? strtol(value, NULL, 0) : otherwise;
+}
+
+bool has_sanitizers(void)
+{
+	return kernel_has_symbol("kasan_report") || kernel_has_symbol("__tsan_init");
+}
+
+bool find_xol_area(uintptr_t *start, uintptr_t *end)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	bool found = false;
+	char line[512];
+
+	while (maps && !found && fgets(line, sizeof(line), maps))
+		found = strstr(line, "[uprobes]") &&
+			sscanf(line, "%lx-%lx", start, end) == 2;
+	if (maps)
+		fclose(maps);
+	return found;
+}
+
 bool has_xol_area(void)
 {
-	return file_has("/proc/self/maps", "[uprobes]");
+	uintptr_t start, end;
+
+	return find_xol_area(&start, &end);
 }
 
 /* ---- the kernel log ---- */
@@ -144,7 +216,7 @@ static const char * const fault_words[] = {
 	"inconsistent lock state", "held lock freed", "detected stall",
 	"blocked for more than", "soft lockup", "Bad page", "bad page",
 	"Bad rss-counter", "refcount_t:", "corruption", "unreferenced object",
-	"scheduling while atomic", "sleeping function called", "uprobe: ",
+	"scheduling while atomic", "sleeping function called", "Busy inodes", "uprobe: ",
 };
 
 static int kernel_log = -1;

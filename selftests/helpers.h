@@ -4,6 +4,7 @@
 #define UPROBES_HELPERS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum requirement {
 	NEED_ROOT	= 1 << 0,
@@ -18,10 +19,26 @@ enum requirement {
 /* All that is missing, in one line, or NULL. */
 const char *missing(unsigned int requirements);
 
+/* A number that the environment sets. */
+long setting(const char *name, long otherwise);
+
+/* Is it ten times as slow as others, because it checks each access? */
+bool has_sanitizers(void);
+
+/* Write text to a file that is there, one write. */
+bool write_file(const char *path, const char *text);
+
 /* A file of tracefs; -1 and errno as open() does. */
 int tracefs_open(const char *name, int flags);
+/* Write a line to it; flags beside O_WRONLY. 0 or -errno. */
+int tracefs_write(const char *name, int flags, const char *line);
+/* Contains it that text? */
+bool tracefs_has(const char *name, const char *text);
+/* Add a line to uprobe_events; without O_APPEND all that is there would go. */
+int define_event(const char *line);
 
-/* Has this process the page that instructions are single-stepped in? */
+/* The page that this process single-steps in, with the trampoline at its start. */
+bool find_xol_area(uintptr_t *start, uintptr_t *end);
 bool has_xol_area(void);
 
 /*

@@ -843,22 +843,14 @@ TEST_F(uprobe, unprivileged)
 /* A program that tampers with the page that it is single-stepped in. */
 TEST_F(uprobe, step_page)
 {
-	unsigned long start = 0, end = 0;
-	char line[256];
-	FILE *maps;
+	uintptr_t start, end;
 	int event;
 
 	MAKE_TEXT();
 	event = attach(STEP);
 	ASSERT_LE(0, event);
 	text_call(text, STEP, NULL);
-	maps = fopen("/proc/self/maps", "re");
-	while (maps && fgets(line, sizeof(line), maps)) {
-		if (strstr(line, "[uprobes]"))
-			sscanf(line, "%lx-%lx", &start, &end);
-	}
-	fclose(maps);
-	ASSERT_NE(0, start);
+	ASSERT_TRUE(find_xol_area(&start, &end));
 	/* Whatever the kernel answers, the task goes on, and so do its steps. */
 	mprotect((void *)start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC);
 	madvise((void *)start, end - start, MADV_DONTNEED);

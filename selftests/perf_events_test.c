@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE 1
 /*
  * Perf events that come to a trace event and leave it, one after the other:
  * each probes whom it names, from its opening to its closing.
  */
-#include <fcntl.h>
-#include <linux/perf_event.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common.h"
+#include "events.h"
 
 #define BREAKPOINT	0xcc
 #define ENOTSUPP_	524		/* the kernel's own, not in errno.h */
@@ -27,18 +27,6 @@ static __attribute__((constructor)) void executed(void)
 	_exit(0);
 }
 
-static int write_line(const char *file, const char *line)
-{
-	int fd = tracefs_open(file, O_WRONLY | O_APPEND), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, line, strlen(line)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static const char *name(const char *format)
 {
 	static char buf[128];
@@ -53,35 +41,21 @@ static int define(unsigned int site)
 
 	snprintf(line, sizeof(line), "p:perf_%d/probe %s:%u", getpid(), sites.path,
 		 site * UPL_SITE_SIZE);
-	return write_line("uprobe_events", line);
+	return define_event(line);
 }
 
 /* An event on the trace event: its descriptor, or -errno. */
 static int event(pid_t pid, bool on_exec)
 {
+	int id = trace_event_id(name("perf_%d/probe"));
 	struct perf_event_attr attr = {
 		.type		= PERF_TYPE_TRACEPOINT,
-		.size		= sizeof(attr),
+		.config		= id,
 		.disabled	= on_exec,
 		.enable_on_exec	= on_exec,
 	};
-	char id[16] = "";
-	int fd;
 
-	fd = tracefs_open(name("events/perf_%d/probe/id"), O_RDONLY);
-	if (fd < 0 || read(fd, id, sizeof(id) - 1) <= 0)
-		return -errno;
-	close(fd);
-	attr.config = atoi(id);
-	fd = syscall(SYS_perf_event_open, &attr, pid, pid < 0 ? 0 : -1, -1, 0);
-	return fd < 0 ? -errno : fd;
-}
-
-static uint64_t count(int fd)
-{
-	uint64_t value;
-
-	return read(fd, &value, sizeof(value)) == sizeof(value) ? value : -1;
+	return id < 0 ? id : event_open_attr(&attr, pid, pid < 0 ? 0 : -1);
 }
 
 static void hit(unsigned int site)
@@ -149,7 +123,7 @@ FIXTURE_SETUP(events)
 
 FIXTURE_TEARDOWN(events)
 {
-	write_line("uprobe_events", name("-:perf_%d/probe"));
+	define_event(name("-:perf_%d/probe"));
 	munmap(text, sites.size);
 	upl_sites_destroy(&sites);
 	EXPECT_EQ(0, kernel_log_faults(NULL));
@@ -173,12 +147,12 @@ TEST_F(events, each_probes_its_process)
 	ASSERT_LE(0, fd_b);
 	EXPECT_EQ(BREAKPOINT, probed_byte(&a));
 	EXPECT_EQ(BREAKPOINT, probed_byte(&b));
-	EXPECT_EQ(2, count(fd_a));
-	EXPECT_EQ(1, count(fd_b));
+	EXPECT_EQ(2, event_count(fd_a));
+	EXPECT_EQ(1, event_count(fd_b));
 	close(fd_a);
 	EXPECT_EQ(self->original, probed_byte(&a));
 	EXPECT_EQ(BREAKPOINT, probed_byte(&b));
-	EXPECT_EQ(2, count(fd_b));
+	EXPECT_EQ(2, event_count(fd_b));
 	close(fd_b);
 	EXPECT_EQ(self->original, probed_byte(&b));
 	stop(&a);
@@ -208,6 +182,45 @@ TEST_F(events, system_wide_joins)
 	stop(&a);
 }
 
+/* A thread that says who it is and hits when it is told. */
+static pid_t thread_id;
+static int tell_thread[2], hear_thread[2];
+
+static void *hit_in_thread(void *unused)
+{
+	char c = 0;
+
+	thread_id = gettid();
+	if (write(hear_thread[1], &c, 1) == 1 && read(tell_thread[0], &c, 1) == 1)
+		hit(0);
+	return unused;
+}
+
+/* An event of one thread stays when another one of the process hits its probe. */
+TEST_F(events, one_thread_of_several)
+{
+	pthread_t thread;
+	char c;
+	int fd;
+
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	ASSERT_EQ(0, define(0));
+	ASSERT_EQ(0, pipe(tell_thread));
+	ASSERT_EQ(0, pipe(hear_thread));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, hit_in_thread, NULL));
+	ASSERT_EQ(1, read(hear_thread[0], &c, 1));
+	fd = event(thread_id, false);
+	ASSERT_LE(0, fd);
+	hit(0);
+	EXPECT_EQ(BREAKPOINT, text[0]);
+	EXPECT_EQ(0, event_count(fd)) TH_LOG("the other thread counts");
+	ASSERT_EQ(1, write(tell_thread[1], &c, 1));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(1, event_count(fd));
+	close(fd);
+	EXPECT_EQ(self->original, text[0]);
+}
+
 /* An event that exec enables counts what the new program hits, nothing before. */
 TEST_F(events, enabled_by_exec)
 {
@@ -220,7 +233,7 @@ TEST_F(events, enabled_by_exec)
 	ASSERT_EQ(0, upl_target_probe(upl_target_find("nop"), &probe));
 	snprintf(line, sizeof(line), "p:perf_%d/probe %s:%llu", getpid(), probe.path,
 		 (unsigned long long)probe.offset);
-	ASSERT_EQ(0, write_line("uprobe_events", line));
+	ASSERT_EQ(0, define_event(line));
 	ASSERT_EQ(0, pipe(go));
 	setenv("UPROBES_HIT_AND_EXIT", "1", 1);
 	pid = fork();
@@ -237,7 +250,7 @@ TEST_F(events, enabled_by_exec)
 	ASSERT_EQ(1, write(go[1], "", 1));
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(1, count(fd));
+	EXPECT_EQ(1, event_count(fd));
 	close(fd);
 }
 
@@ -279,15 +292,15 @@ TEST_F(events, not_beside_ftrace)
 	REQUIRE(NEED_ROOT | NEED_TRACEFS);
 	ASSERT_EQ(0, define(0));
 	strcpy(enable, name("events/perf_%d/probe/enable"));
-	ASSERT_EQ(0, write_line(enable, "1"));
+	ASSERT_EQ(0, tracefs_write(enable, 0, "1"));
 	EXPECT_EQ(-EINTR, event(-1, false));
 	EXPECT_EQ(BREAKPOINT, text[0])
 		TH_LOG("the refused event has taken the probe with it");
-	EXPECT_EQ(0, write_line(enable, "0"));
+	EXPECT_EQ(0, tracefs_write(enable, 0, "0"));
 	EXPECT_EQ(self->original, text[0]);
 	fd = event(-1, false);
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(-EINTR, write_line(enable, "1"));
+	EXPECT_EQ(-EINTR, tracefs_write(enable, 0, "1"));
 	EXPECT_EQ(BREAKPOINT, text[0]);
 	close(fd);
 	EXPECT_EQ(self->original, text[0]);
@@ -331,7 +344,7 @@ TEST_F(events, enabled_among_others)
 	EXPECT_EQ(0, ioctl(fd, PERF_EVENT_IOC_ENABLE, 0));
 	hit(0);
 	hit(1);
-	EXPECT_EQ(2, count(fd));
+	EXPECT_EQ(2, event_count(fd));
 	close(fd);
 	for (int i = 0; i < 32; i++) {
 		uint64_t hits = 0;

@@ -14,6 +14,11 @@ cd "$here"
 limit=$(sed -n 's/^timeout=//p' settings)
 log=$(mktemp)
 trap 'rm -f "$log" "$log.skips"' EXIT
+trap 'exit 1' INT TERM HUP
+# Ctrl-C is for the program as well, where timeout would keep it from it; that of
+# busybox does not.
+foreground=--foreground
+timeout $foreground 9 true 2>/dev/null || foreground=
 accepted="skips skips.config"
 [ "${1:-}" != --all ] || { accepted=skips; shift; }
 # shellcheck disable=SC2086 # two names
@@ -31,7 +36,8 @@ for program; do
 	number=$((number + 1))
 	name="uprobes: ${program##*/}"
 	rc=0
-	timeout "$limit" "./${program##*/}" >"$log" 2>&1 || rc=$?
+	# shellcheck disable=SC2086 # nothing, or one word
+	timeout $foreground "$limit" "./${program##*/}" >"$log" 2>&1 || rc=$?
 	sed 's/^/# /' "$log"
 
 	if [ -z "$(total pass)" ]; then

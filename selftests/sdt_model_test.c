@@ -7,14 +7,12 @@
  *	SDT_STEPS=	how many; some hundred if it is not said
  */
 #define _GNU_SOURCE 1
-#include <fcntl.h>
-#include <linux/perf_event.h>
 #include <stdarg.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "common.h"
+#include "events.h"
 #include "sdt_worker.h"
 
 #define SITES		3
@@ -226,63 +224,22 @@ static bool check_all(void)
 
 /* ---- tracers ---- */
 
-static long read_number(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	long number = -1;
-
-	if (file) {
-		if (fscanf(file, "%ld", &number) != 1)
-			number = -1;
-		fclose(file);
-	}
-	return number;
-}
-
-static int trace_write(const char *name, const char *text)
-{
-	int fd = tracefs_open(name, O_WRONLY | O_APPEND);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static int open_event(struct perf_event_attr *attr, pid_t pid)
-{
-	int fd;
-
-	attr->size = sizeof(*attr);
-	fd = syscall(SYS_perf_event_open, attr, pid, pid == -1 ? 0 : -1, -1,
-		     PERF_FLAG_FD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 static int open_uprobe(const struct target *t, pid_t pid, bool children)
 {
-	struct perf_event_attr attr = {
-		.type = read_number("/sys/bus/event_source/devices/uprobe/type"),
-		.config = t->ctr << 32,
-		.uprobe_path = (uintptr_t)t->path,
-		.probe_offset = t->offset,
-		.inherit = children,
+	struct upl_probe probe = {
+		.path = t->path, .offset = t->offset, .ref_ctr_offset = t->ctr,
+		.pid = pid, .cpu = pid == -1 ? 0 : -1,
 	};
 
-	return open_event(&attr, pid);
+	return event_open(&probe, children);
 }
 
 static int open_tracepoint(const struct target *t, pid_t pid)
 {
-	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT };
-	char path[128];
+	char name[64];
 
-	snprintf(path, sizeof(path), "/sys/kernel/tracing/events/sdt_model/%s/id", t->perf);
-	attr.config = read_number(path);
-	return open_event(&attr, pid);
+	snprintf(name, sizeof(name), "sdt_model/%s", t->perf);
+	return event_open_trace(name, pid, pid == -1 ? 0 : -1);
 }
 
 static int enable(const struct target *t, const char *on)
@@ -290,7 +247,7 @@ static int enable(const struct target *t, const char *on)
 	char path[128];
 
 	snprintf(path, sizeof(path), "events/sdt_model/%s/enable", t->trace);
-	return trace_write(path, on);
+	return tracefs_write(path, 0, on);
 }
 
 static int open_bpf(const struct target *t, pid_t pid, struct upl_link **link)
@@ -592,7 +549,7 @@ static bool define(struct target *t, char prefix, char *name, unsigned int i)
 		sprintf(ctr, "(0x%llx)", (unsigned long long)t->ctr);
 	snprintf(line, sizeof(line), "p:sdt_model/%s %s:0x%llx%s", name, t->path,
 		 (unsigned long long)t->offset, ctr);
-	return !trace_write("uprobe_events", line);
+	return !define_event(line);
 }
 
 static bool define_targets(void)
@@ -630,9 +587,9 @@ static bool undefine_targets(void)
 
 	for (i = 0; i < TARGETS; i++) {
 		snprintf(line, sizeof(line), "-:sdt_model/%s", targets[i].trace);
-		ok &= !trace_write("uprobe_events", line);
+		ok &= !define_event(line);
 		snprintf(line, sizeof(line), "-:sdt_model/%s", targets[i].perf);
-		ok &= !trace_write("uprobe_events", line);
+		ok &= !define_event(line);
 	}
 	return ok;
 }
@@ -650,13 +607,6 @@ static bool text_is_clean(void)
 		}
 	}
 	return ok;
-}
-
-static unsigned long setting(const char *name, unsigned long otherwise)
-{
-	const char *value = getenv(name);
-
-	return value ? strtoul(value, NULL, 0) : otherwise;
 }
 
 /* After any steps, each counter is what it must be; in the end they are all 0. */

@@ -6,14 +6,13 @@
 #define _GNU_SOURCE 1
 #include <fcntl.h>
 #include <linux/bpf.h>
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "common.h"
+#include "events.h"
 #include "sdt_worker.h"
 
 #define RW	(PROT_READ | PROT_WRITE)
@@ -50,33 +49,14 @@ FIXTURE_TEARDOWN(sdt)
 
 #define EXPECT_DONE(worker, ...) EXPECT_EQ(0, sdt_tell(worker, __VA_ARGS__))
 
-static int pmu_type(void)
-{
-	FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
-	int type = -1;
-
-	if (file) {
-		if (fscanf(file, "%d", &type) != 1)
-			type = -1;
-		fclose(file);
-	}
-	return type;
-}
-
 static int attach_event(uint64_t offset, uint64_t ctr, pid_t pid, bool children)
 {
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = pmu_type(),
-		.config = ctr << 32,
-		.uprobe_path = (uintptr_t)SDT_FILE,
-		.probe_offset = offset,
-		.inherit = children,
+	struct upl_probe probe = {
+		.path = SDT_FILE, .offset = offset, .ref_ctr_offset = ctr,
+		.pid = pid, .cpu = pid == -1 ? 0 : -1,
 	};
-	int fd = syscall(SYS_perf_event_open, &attr, pid, pid == -1 ? 0 : -1, -1,
-			 PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return event_open(&probe, children);
 }
 
 /* An event at that offset with that counter; pid -1: every process. */
@@ -95,35 +75,6 @@ static int attach_to(struct sdt_worker *w, unsigned int site, unsigned int ctr)
 	return attach_at(sdt_site(site), sdt_ctr(ctr), w->pid);
 }
 
-static int trace_write(const char *name, int flags, const char *text)
-{
-	int fd = tracefs_open(name, O_WRONLY | flags);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static bool trace_has(const char *name, const char *text)
-{
-	static char content[65536];
-	int fd = tracefs_open(name, O_RDONLY);
-	size_t used = 0;
-	ssize_t len;
-
-	if (fd < 0)
-		return false;
-	while ((len = read(fd, content + used, sizeof(content) - 1 - used)) > 0)
-		used += len;
-	close(fd);
-	content[used] = '\0';
-	return strstr(content, text);
-}
-
 /* Trace event sdt_test/NAME at that offset, with that counter. */
 static int define_at(const char *name, uint64_t offset, uint64_t ctr)
 {
@@ -131,7 +82,7 @@ static int define_at(const char *name, uint64_t offset, uint64_t ctr)
 
 	snprintf(line, sizeof(line), "p:sdt_test/%s " SDT_FILE ":0x%llx(0x%llx)", name,
 		 (unsigned long long)offset, (unsigned long long)ctr);
-	return trace_write("uprobe_events", O_APPEND, line);
+	return define_event(line);
 }
 
 static int undefine(const char *name)
@@ -139,7 +90,7 @@ static int undefine(const char *name)
 	char line[64];
 
 	snprintf(line, sizeof(line), "-:sdt_test/%s", name);
-	return trace_write("uprobe_events", O_APPEND, line);
+	return define_event(line);
 }
 
 static int enable(const char *name, const char *on)
@@ -147,7 +98,7 @@ static int enable(const char *name, const char *on)
 	char path[64];
 
 	snprintf(path, sizeof(path), "events/sdt_test/%s/enable", name);
-	return trace_write(path, 0, on);
+	return tracefs_write(path, 0, on);
 }
 
 /* ---- whose counter it is ---- */
@@ -212,8 +163,8 @@ TEST_F(sdt, trace_events_with_own_counters)
 	ASSERT_EQ(0, define_at("none", sdt_site(0), 0));
 	snprintf(shown, sizeof(shown), SDT_FILE ":0x%016llx(0x%llx)",
 		 (unsigned long long)sdt_site(0), (unsigned long long)sdt_ctr(1));
-	EXPECT_TRUE(trace_has("uprobe_events", shown));
-	EXPECT_TRUE(trace_has("dynamic_events", shown));
+	EXPECT_TRUE(tracefs_has("uprobe_events", shown));
+	EXPECT_TRUE(tracefs_has("dynamic_events", shown));
 	EXPECT_EQ(0, enable("one", "1"));
 	EXPECT_EQ(0, enable("two", "1"));
 	EXPECT_EQ(0, enable("none", "1"));
@@ -221,7 +172,7 @@ TEST_F(sdt, trace_events_with_own_counters)
 	EXPECT_CTR(1, self->w, 0, 1);
 	EXPECT_DONE(self->w, SDT_OP_HIT, 0, 0);
 	snprintf(shown, sizeof(shown), SDT_FILE " %-44s %15u", "two", 1);
-	EXPECT_TRUE(trace_has("uprobe_profile", shown));
+	EXPECT_TRUE(tracefs_has("uprobe_profile", shown));
 	EXPECT_EQ(0, enable("one", "0"));
 	EXPECT_CTR(0, self->w, 0, 0);
 	EXPECT_CTR(1, self->w, 0, 1);
@@ -440,24 +391,16 @@ TEST_F(sdt, filter_of_the_consumer)
 TEST_F(sdt, filters_of_one_event)
 {
 	struct sdt_worker *other = sdt_start(1);
-	struct perf_event_attr attr = {
-		.size = sizeof(attr), .type = PERF_TYPE_TRACEPOINT,
-	};
-	int fd, mine, others;
-	char id[16] = "";
+	int mine, others;
 
 	ASSERT_NE(NULL, other);
 	ASSERT_TRUE(sdt_map(other));
 	ASSERT_EQ(0, define_at("shared", sdt_site(0), sdt_ctr(0)));
-	fd = tracefs_open("events/sdt_test/shared/id", O_RDONLY);
-	ASSERT_LT(0, read(fd, id, sizeof(id) - 1));
-	close(fd);
-	attr.config = atoi(id);
-	mine = syscall(SYS_perf_event_open, &attr, self->w->pid, -1, -1, 0);
+	mine = event_open_trace("sdt_test/shared", self->w->pid, -1);
 	ASSERT_LE(0, mine);
 	EXPECT_CTR(1, self->w, 0, 0);
 	EXPECT_CTR(0, other, 0, 0);
-	others = syscall(SYS_perf_event_open, &attr, other->pid, -1, -1, 0);
+	others = event_open_trace("sdt_test/shared", other->pid, -1);
 	ASSERT_LE(0, others);
 	EXPECT_CTR(1, self->w, 0, 0);
 	EXPECT_CTR(1, other, 0, 0);
@@ -738,14 +681,14 @@ TEST_F(sdt, bad_offset_in_tracefs)
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		TH_LOG("%s", bad[i].name);
-		trace_write("error_log", O_TRUNC, "");
+		tracefs_write("error_log", O_TRUNC, "");
 		EXPECT_EQ(-EINVAL, define_at(bad[i].name, sdt_site(1), bad[i].ctr));
-		EXPECT_TRUE(trace_has("error_log", bad[i].text));
+		EXPECT_TRUE(tracefs_has("error_log", bad[i].text));
 		/* The caret stands below the first digit. */
 		snprintf(place, sizeof(place), "%*s^\n",
 			 (int)(strlen("  Command: p:sdt_test/") + strlen(bad[i].name) +
 			       strlen(" " SDT_FILE ":0x40(")), "");
-		EXPECT_TRUE(trace_has("error_log", place));
+		EXPECT_TRUE(tracefs_has("error_log", place));
 		EXPECT_EQ(-ENOENT, undefine(bad[i].name));
 	}
 	/* The last word of the file is good. */

@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/bpf.h>
-#include <linux/perf_event.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -24,13 +22,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "events.h"
 
 #ifndef __x86_64__
 #error "the probed instructions are those of x86_64"
@@ -110,7 +108,6 @@ struct shared {
 } *shared;
 
 static uint64_t *hits;		/* the BPF programs' array, one word a function */
-static int uprobe_type, retprobe_bit;
 static unsigned int seed;
 static int seconds = 10, nr_threads = 4;
 
@@ -184,19 +181,6 @@ static void call_any(unsigned int *rnd)
 }
 
 /* --- attaching --- */
-static long read_number(const char *path, const char *fmt)
-{
-	FILE *f = fopen(path, "r");
-	int value = -1;
-
-	if (!f)
-		return -1;
-	if (fscanf(f, fmt, &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
-}
-
 static uint64_t file_offset(const void *address)
 {
 	unsigned long start, end, offset;
@@ -214,78 +198,15 @@ static uint64_t file_offset(const void *address)
 	exit(1);
 }
 
+/* A descriptor, or -errno. */
 static int attach(struct function *f, bool ret, pid_t pid, int cpu, bool inherit)
 {
-	struct perf_event_attr attr = {
-		.type = uprobe_type,
-		.size = sizeof(attr),
-		.config = ret ? 1ULL << retprobe_bit : 0,
-		.config1 = (unsigned long)"/proc/self/exe",
-		.config2 = file_offset((void *)f->fn),
-		.inherit = inherit,
+	struct upl_probe probe = {
+		.path = "/proc/self/exe", .offset = file_offset((void *)f->fn),
+		.is_return = ret, .pid = pid, .cpu = cpu,
 	};
 
-	return syscall(SYS_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-}
-
-static int bpf(int cmd, union bpf_attr *attr)
-{
-	return syscall(SYS_bpf, cmd, attr, sizeof(*attr));
-}
-
-#define INSN(c, d, s, o, i) \
-	((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
-
-/* hits[index]++, atomically; asks for no event to perf. */
-static int load_counter(int map, int index)
-{
-	static char log[4096];
-	struct bpf_insn prog[] = {
-		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, index),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
-		INSN(BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map),
-		INSN(0, 0, 0, 0, 0),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 1),
-		INSN(BPF_STX | BPF_ATOMIC | BPF_DW, 0, 1, 0, BPF_ADD),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-	};
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_KPROBE,
-		.insns = (unsigned long)prog,
-		.insn_cnt = ARRAY_SIZE(prog),
-		.license = (unsigned long)"GPL",
-		.log_buf = (unsigned long)log,
-		.log_size = sizeof(log),
-		.log_level = 1,
-	};
-	int fd = bpf(BPF_PROG_LOAD, &attr);
-
-	if (fd < 0)
-		fprintf(stderr, "BPF program: %s\n%s", strerror(errno), log);
-	return fd;
-}
-
-static int make_map(void)
-{
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_ARRAY,
-		.key_size = 4,
-		.value_size = 8,
-		.max_entries = NR_FUNCTIONS + 1,	/* the last one is not counted */
-		.map_flags = BPF_F_MMAPABLE,
-	};
-	int fd = bpf(BPF_MAP_CREATE, &attr);
-
-	if (fd >= 0) {
-		hits = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
-		if (hits == MAP_FAILED)
-			return -1;
-	}
-	return fd;
+	return event_open(&probe, inherit);
 }
 
 /* --- the actors --- */
@@ -315,12 +236,12 @@ static void *churner(void *arg)
 			int fd = attach(f, r & 1, r & 2 ? -1 : 0, r & 2 ? 0 : -1, r & 4);
 
 			if (fd < 0) {
-				if (errno != EINVAL)
-					fail("attach to %s: %s", f->name, strerror(errno));
+				if (fd != -EINVAL)
+					fail("attach to %s: %s", f->name, strerror(-fd));
 				continue;
 			}
-			if (r & 8 && ioctl(fd, PERF_EVENT_IOC_SET_BPF, extra_prog))
-				fail("SET_BPF: %s", strerror(errno));
+			if (r & 8 && event_set_prog(fd, extra_prog))
+				fail("no program: %s", strerror(errno));
 			count(attaches);
 			fds[used++] = fd;
 		} else if (used) {
@@ -548,28 +469,24 @@ int main(int argc, char **argv)
 
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	uprobe_type = read_number("/sys/bus/event_source/devices/uprobe/type", "%d");
-	retprobe_bit = read_number("/sys/bus/event_source/devices/uprobe/format/retprobe",
-				   "config:%d");
-	map = make_map();
-	if (shared == MAP_FAILED || uprobe_type < 0 || retprobe_bit < 0 || map < 0) {
-		printf("Bail out! no uprobe PMU or no BPF here: %s\n", strerror(errno));
+	map = counters_make(NR_FUNCTIONS + 1, &hits);	/* the last one is not counted */
+	if (shared == MAP_FAILED || map < 0) {
+		printf("Bail out! no BPF here: %s\n", strerror(-map));
 		return 1;
 	}
-	extra_prog = load_counter(map, NR_FUNCTIONS);
+	extra_prog = counters_prog(map, NR_FUNCTIONS);
 	for (i = 0; i < NR_FUNCTIONS; i++) {
 		int fd = attach(&functions[i], functions[i].ret, -1, 0, false);
-		int prog = load_counter(map, i);
 
-		if (fd < 0 || prog < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, prog)) {
+		if (fd < 0 || event_set_prog(fd, counters_prog(map, i))) {
 			printf("Bail out! cannot attach to %s: %s\n", functions[i].name,
-			       strerror(errno));
+			       strerror(fd < 0 ? -fd : errno));
 			return 1;
 		}
 	}
 
-	if (break_it && ioctl(attach(&functions[0], false, -1, 0, false),
-			      PERF_EVENT_IOC_SET_BPF, load_counter(map, 0))) {
+	if (break_it && event_set_prog(attach(&functions[0], false, -1, 0, false),
+				       counters_prog(map, 0))) {
 		printf("Bail out! cannot attach twice: %s\n", strerror(errno));
 		return 1;
 	}

@@ -2,14 +2,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "text.h"
 
 static const char code[NR_FUNCTIONS][TEXT_STEP] = {
@@ -57,47 +56,22 @@ uint64_t text_offset(enum function function)
 	return function * TEXT_STEP;
 }
 
-static int number_in(const char *file, const char *format)
-{
-	FILE *f = fopen(file, "re");
-	int value;
-
-	if (!f)
-		return -1;
-	if (fscanf(f, format, &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
-}
-
-static int pmu, retprobe;
-
-/* Before main(), so that attaching is nothing but attaching. */
-__attribute__((constructor)) static void read_pmu(void)
-{
-	pmu = number_in("/sys/bus/event_source/devices/uprobe/type", "%d");
-	retprobe = number_in("/sys/bus/event_source/devices/uprobe/format/retprobe",
-			     "config:%d");
-}
-
 int text_attach(const char *path, uint64_t offset, bool is_return)
 {
-	struct perf_event_attr attr = {
-		.type = pmu, .size = sizeof(attr),
-		.config = is_return ? 1ULL << retprobe : 0,
-		.config1 = (unsigned long)path,
-		.config2 = offset,
-		.inherit = 1,
+	struct upl_probe probe = {
+		.path = path, .offset = offset, .is_return = is_return, .pid = 0, .cpu = -1,
 	};
+	int fd = event_open(&probe, true);
 
-	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	errno = -fd;
+	return -1;
 }
 
 uint64_t text_hits(int event)
 {
-	uint64_t hits = 0;
-
-	return read(event, &hits, sizeof(hits)) == sizeof(hits) ? hits : ~0ULL;
+	return event_count(event);
 }
 
 bool text_restored(const char *text, enum function function)

@@ -7,43 +7,9 @@
 #define MAX_ARGS	128
 #define MAX_ARG_LEN	255
 
-/* Write one line to uprobe_events: 0, or -errno as the kernel gave it. */
-static int define(const char *line)
-{
-	int fd = tracefs_open("uprobe_events", O_WRONLY | O_APPEND);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, line, strlen(line)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-/* error_log has that text. */
-static bool error_log_has(const char *text)
-{
-	static char log[65536];
-	int fd = tracefs_open("error_log", O_RDONLY);
-	size_t used = 0;
-	ssize_t len;
-
-	if (fd < 0)
-		return false;
-	while ((len = read(fd, log + used, sizeof(log) - 1 - used)) > 0)
-		used += len;
-	close(fd);
-	log[used] = '\0';
-	return strstr(log, text);
-}
-
 static void clear_error_log(void)
 {
-	int fd = tracefs_open("error_log", O_WRONLY | O_TRUNC);
-
-	if (fd >= 0)
-		close(fd);
+	tracefs_write("error_log", O_TRUNC, "");
 }
 
 /*
@@ -71,7 +37,7 @@ static int remove_probe(void)
 	char line[64];
 
 	snprintf(line, sizeof(line), "-:test_%d/probe", getpid());
-	return define(line);
+	return define_event(line);
 }
 
 static int define_with_args(unsigned int nr)
@@ -81,7 +47,7 @@ static int define_with_args(unsigned int nr)
 
 	for (i = 0; p && i < nr; i++)
 		p += sprintf(p, " a%u=%%ip", i);
-	return p ? define(line) : -EINVAL;
+	return p ? define_event(line) : -EINVAL;
 }
 
 /* An argument of a probe whose expression has len characters. */
@@ -90,22 +56,16 @@ static int define_with_long_arg(unsigned int len)
 	char line[4096], *p = start_line(line, sizeof(line));
 
 	return p && sprintf(p, " a=\\\"%0*u\"", len - 3, 0) > 0 ?
-		define(line) : -EINVAL;
+		define_event(line) : -EINVAL;
 }
 
 /* Enable or disable the event of start_line(). */
 static int enable(const char *on)
 {
 	char name[64];
-	int fd, ret;
 
 	snprintf(name, sizeof(name), "events/test_%d/probe/enable", getpid());
-	fd = tracefs_open(name, O_WRONLY);
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, on, 1) == 1 ? 0 : -errno;
-	close(fd);
-	return ret;
+	return tracefs_write(name, 0, on);
 }
 
 /* As many arguments as there may be are taken. */
@@ -122,7 +82,7 @@ TEST_F(uprobe, too_many_arguments)
 	REQUIRE(NEED_ROOT | NEED_TRACEFS);
 	clear_error_log();
 	EXPECT_EQ(-E2BIG, define_with_args(MAX_ARGS + 1));
-	EXPECT_TRUE(error_log_has("Too many arguments"));
+	EXPECT_TRUE(tracefs_has("error_log", "Too many arguments"));
 	EXPECT_EQ(-ENOENT, remove_probe())
 		TH_LOG("the event was made all the same");
 }
@@ -141,7 +101,7 @@ TEST_F(uprobe, too_long_argument)
 	REQUIRE(NEED_ROOT | NEED_TRACEFS);
 	clear_error_log();
 	EXPECT_EQ(-E2BIG, define_with_long_arg(MAX_ARG_LEN + 1));
-	EXPECT_TRUE(error_log_has("Argument expression is too long"));
+	EXPECT_TRUE(tracefs_has("error_log", "Argument expression is too long"));
 }
 
 /* A probe of an event with several is not freed under its registration. */
@@ -153,13 +113,13 @@ TEST_F(uprobe, enabled_event_keeps_its_probes)
 	/* Two functions that are not called meanwhile. */
 	ASSERT_NE(NULL, start_line(first, sizeof(first)));
 	ASSERT_NE(NULL, start_line_at(define_with_args, second, sizeof(second)));
-	ASSERT_EQ(0, define(first));
-	ASSERT_EQ(0, define(second));
+	ASSERT_EQ(0, define_event(first));
+	ASSERT_EQ(0, define_event(second));
 	EXPECT_EQ(0, enable("1"));
 	second[0] = '-';
-	EXPECT_EQ(-EBUSY, define(second));
+	EXPECT_EQ(-EBUSY, define_event(second));
 	EXPECT_EQ(0, enable("0"));
-	EXPECT_EQ(0, define(second));
+	EXPECT_EQ(0, define_event(second));
 	EXPECT_EQ(0, remove_probe());
 }
 

@@ -74,13 +74,6 @@ static void on_fault(int sig)
 	siglongjmp(fault, 1);
 }
 
-static unsigned int seconds(void)
-{
-	const char *text = getenv("RACE_SECONDS");
-
-	return text ? atoi(text) : 2;
-}
-
 /* The function of page i returns i + first. */
 static int file_create(struct file *file, unsigned int first)
 {
@@ -165,7 +158,7 @@ static void *hitter(void *arg)
 /* On a slow machine, a few rounds meet no race: go on, but not until it times out. */
 static bool time_left(const struct timespec *start, unsigned long rounds)
 {
-	unsigned int limit = seconds();
+	unsigned int limit = setting("RACE_SECONDS", 2);
 	struct timespec now;
 
 	if (rounds < MIN_ROUNDS && limit < MAX_SECONDS)
