@@ -125,7 +125,7 @@ hygiene: source
 	@echo "shellcheck: clean"
 	@scripts/check-series
 
-##   make variants     what the series touches, in 16 configurations          4 / 2
+##   make variants     what the series touches, in 17 configurations          4 / 2
 variants: tree
 	@scripts/variants
 

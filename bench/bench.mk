@@ -40,6 +40,7 @@ meter-tools: $(METER_TOOLS)
 
 # Rows are measured again when the kernel, the tools or the list changed.
 $(B)/meter/%-rows.csv: $(B)/kernel/%/$(IMAGE) $(METER_TOOLS) bench/rows bench/meter
+	@mkdir -p $(@D)
 	@bench/meter --kernel $(B)/kernel/$* --name $* --out $(B)/meter/$* \
 		--series $(if $(findstring series,$*),$$(cat series kernel-patches/$(BASE)/*.patch | sha256sum | cut -c1-12),none) \
 		>$(B)/meter/$*.txt

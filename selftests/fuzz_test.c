@@ -310,7 +310,7 @@ FIXTURE_VARIANT_ADD(uprobe, guided) { true };
 /* Chance decides a few places. A guide that leads nowhere loses more than that. */
 static bool guidance_works(void)
 {
-	fprintf(stderr, "# %lu inputs each: random reached %lu places, guided %lu, keeping %u inputs\n",
+	fprintf(stderr, "# %lu inputs each: random reached %lu places, guided %lu, %u kept\n",
 		count->arm[RANDOM].inputs, count->arm[RANDOM].places,
 		count->arm[GUIDED].places, count->nr_corpus);
 	return count->arm[RANDOM].inputs == count->arm[GUIDED].inputs && count->nr_corpus &&

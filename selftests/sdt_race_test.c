@@ -35,7 +35,7 @@ static double now(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec * 1e-9;
+	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 static int attach(unsigned int site, unsigned int ctr, pid_t pid, bool inherit)
@@ -218,6 +218,8 @@ FIXTURE(race) {
 	int	nr_forkers;
 };
 
+#define RACE_DATA FIXTURE_DATA(race)
+
 FIXTURE_SETUP(race)
 {
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
@@ -236,7 +238,7 @@ FIXTURE_TEARDOWN(race)
 }
 
 static void start_forkers(struct __test_metadata *_metadata,
-			  FIXTURE_DATA(race) *self, int nr)
+			  RACE_DATA *self, int nr)
 {
 	for (; self->nr_forkers < nr; self->nr_forkers++) {
 		self->forkers[self->nr_forkers] = fork();
@@ -246,7 +248,7 @@ static void start_forkers(struct __test_metadata *_metadata,
 	}
 }
 
-static void end_forkers(struct __test_metadata *_metadata, FIXTURE_DATA(race) *self)
+static void end_forkers(struct __test_metadata *_metadata, RACE_DATA *self)
 {
 	int status;
 
@@ -284,7 +286,7 @@ static int trace_event(const char *on)
 
 /* Attach and detach while they fork, by a trace event or by a perf event. */
 static void forked_during_walk(struct __test_metadata *_metadata,
-			       FIXTURE_DATA(race) *self, bool ftrace)
+			       RACE_DATA *self, bool ftrace)
 {
 	unsigned int state = 0, rounds = 0;
 	int fd = -1;
@@ -336,7 +338,7 @@ TEST_F_TIMEOUT(race, forked_during_enable, 7200)
 
 /* Fork with an inherited event while a tracer comes to another site, or to the same. */
 static void inherited_during_fork(struct __test_metadata *_metadata,
-				  FIXTURE_DATA(race) *self, unsigned int other)
+				  RACE_DATA *self, unsigned int other)
 {
 	unsigned int rounds = 0;
 	int event, fd;

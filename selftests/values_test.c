@@ -91,7 +91,7 @@ static struct {
 /* An event at a function of this program: NULL, or what fails. */
 static const char *define(bool is_return, const char *function, const char *args)
 {
-	const char *systems[] = { group, NULL };
+	const char * const systems[] = { group, NULL };
 	uint64_t offset, base;
 	char path[256];
 
@@ -436,6 +436,55 @@ TEST_F(uprobe, unreadable_memory)
 	EXPECT_EQ(0, element(1, "a", 0));
 	EXPECT_EQ(bad[1], element(1, "b", 0));
 	undefine();
+}
+
+/*
+ * A pointer that cannot be followed gives zero, not what an earlier hit on that CPU had,
+ * maybe another process's.
+ */
+TEST_F(uprobe, unreadable_pointer)
+{
+	uint64_t good[3] = { (uintptr_t)good, 0, 0x5a5a5a5a5a5a5a5a };
+	uint64_t bad[1] = { 16 };
+	const char *why;
+	cpu_set_t cpu;
+
+	REQUIRE(NEED_ROOT | NEED_TRACEFS);
+	/* There is a buffer for each CPU. */
+	CPU_ZERO(&cpu);
+	CPU_SET(sched_getcpu(), &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	why = define(false, "values_probed", "a=+16(+0(+0(%di)))");
+	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
+	enable();
+	values_probed(good);
+	values_probed(bad);
+	disable();
+	ASSERT_EQ(2, collect());
+	EXPECT_EQ(good[2], element(0, "a", 0));
+	EXPECT_EQ(0, element(1, "a", 0));
+	undefine();
+}
+
+/*
+ * Strings longer than a record are cut. That is no fault of the kernel, and the event
+ * is there.
+ */
+TEST_F(uprobe, long_strings)
+{
+	static const unsigned int lengths[] = { 1500, 3000, 4080, 4090, 4095, 4096, 10000 };
+	static char text[10001];
+	unsigned int i;
+
+	for (i = 0; i < 7; i++) {
+		memset(text, 'x', sizeof(text));
+		text[lengths[i]] = '\0';
+		RECORD(false, "values_probed", "a=+0(%di):string b=+0(%di):string c=%ip",
+		       values_probed(text));
+		EXPECT_EQ((uintptr_t)values_probed, value("c"))
+			TH_LOG("%u characters", lengths[i]);
+		undefine();
+	}
 }
 
 /* Strings of any length, at the end of a page, none, and this task's name. */
