@@ -326,6 +326,37 @@ TEST_F(uprobe, many_in_one_event)
 	remove_files();
 }
 
+/* A probe that joins an enabled event is there at once, or refused. */
+TEST_F(uprobe, appended_to_an_enabled_event)
+{
+	struct worker worker;
+	unsigned int all;
+
+	REQUIRE(NEED_ROOT | NEED_TRACEFS | NEED_X86_64);
+	ASSERT_TRUE(make_files(10));
+	ASSERT_TRUE(worker_start(&worker));
+	ASSERT_EQ(0, tell(&worker, OP_MAP));
+	all = nr_sites;
+
+	nr_sites = all - 1;
+	ASSERT_TRUE(define_probes());
+	ASSERT_EQ(0, enable("1"));
+	nr_sites = all;
+	ASSERT_TRUE(define_probe(paths[sites[all - 1].file], sites[all - 1].offset));
+	EXPECT_EQ(all, changed(&worker));
+	EXPECT_EQ(0, tell(&worker, OP_HIT));
+	EXPECT_EQ(0, wrong_counts(1, 0));
+
+	EXPECT_FALSE(define_probe(paths[0], FILE_SIZE));
+	EXPECT_EQ(0, wrong_counts(1, 0));
+
+	EXPECT_EQ(0, enable("0"));
+	EXPECT_EQ(0, changed(&worker));
+	EXPECT_EQ(0, remove_probes());
+	EXPECT_EQ(0, worker_stop(&worker));
+	remove_files();
+}
+
 /* Perf events for one process each: breakpoints only where they are wanted. */
 TEST_F(uprobe, many_for_one_process)
 {
