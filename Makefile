@@ -51,7 +51,7 @@ help:
 ##
 ##   make bench        build both kernels and perf, boot, print before/after  20 / 3
 ##   make check        everything that must hold; what CI runs                35 / 5
-##   make quick        the selftests on the patched kernel                     7 / 1
+##   make quick        the short ones of the selftests                         7 / 0.7
 
 include bench/bench.mk
 
@@ -133,11 +133,17 @@ variants: tree
 litmus: source
 	@scripts/litmus
 
-##   make test         selftests on the patched kernel                        7 / 1
-test quick: $(K)-series/$(IMAGE) $(STAMP)/selftests
+##   make test         selftests on the patched kernel                        7 / 2
+test: $(K)-series/$(IMAGE) $(STAMP)/selftests
 	@mkdir -p $(B)/log
 	@selftests/meta/runner > $(B)/log/meta-runner.log || { cat $(B)/log/meta-runner.log; exit 1; }
 	@scripts/selftest test series $(SELFTESTS)
+
+# Those that take some seconds only.
+QUICK := $(addsuffix _test,bpf_detach conserve emulate emulate_equiv files hostile perf_events \
+	return sdt sdt_model together uprobe_events)
+quick: $(K)-series/$(IMAGE) $(STAMP)/selftests
+	@scripts/selftest quick series $(SELFTESTS) $(QUICK)
 
 ##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
 sanitizers: $(K)-sanitizers/$(IMAGE) $(STAMP)/selftests

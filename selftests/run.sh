@@ -36,9 +36,11 @@ for program; do
 	number=$((number + 1))
 	name="uprobes: ${program##*/}"
 	rc=0
+	start=$(date +%s)
 	# shellcheck disable=SC2086 # nothing, or one word
 	timeout $foreground "$limit" "./${program##*/}" >"$log" 2>&1 || rc=$?
 	sed 's/^/# /' "$log"
+	echo "# ${program##*/}: $(($(date +%s) - start)) s"
 
 	if [ -z "$(total pass)" ]; then
 		echo "# ended without totals"
