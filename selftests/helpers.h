@@ -48,4 +48,14 @@ bool has_xol_area(void);
  */
 unsigned int kernel_log_faults(const char *expected);
 
+/* A function whose instructions are just these. */
+#define ASM_FUNCTION(name, body)				\
+	asm(".pushsection .text\n"				\
+	    ".balign 16\n"					\
+	    ".globl " #name "\n"				\
+	    ".type " #name ", @function\n"			\
+	    #name ":\n" body "\n"				\
+	    ".size " #name ", . - " #name "\n"			\
+	    ".popsection\n")
+
 #endif /* UPROBES_HELPERS_H */

@@ -27,13 +27,7 @@
 typedef long list_fn(void *const *rest);
 
 #define FUNCTION(name, body)					\
-	asm(".pushsection .text\n"				\
-	    ".balign 16\n"					\
-	    ".globl " #name "\n"				\
-	    ".type " #name ", @function\n"			\
-	    #name ":\n" body "\n"				\
-	    ".size " #name ", . - " #name "\n"			\
-	    ".popsection\n");					\
+	ASM_FUNCTION(name, body);				\
 	long name(void *const *rest)
 
 #define CALL_NEXT	"mov (%rdi), %rax; add $8, %rdi; call *%rax\n"

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "events.h"
+#include "helpers.h"
 
 #ifndef __x86_64__
 #error "the probed instructions are those of x86_64"
@@ -41,13 +42,7 @@
 int stress_word = 7;
 
 #define FUNCTION(name, body)					\
-	asm(".pushsection .text\n"				\
-	    ".balign 16\n"					\
-	    ".globl " #name "\n"				\
-	    ".type " #name ", @function\n"			\
-	    #name ":\n" body "\n"				\
-	    ".size " #name ", . - " #name "\n"			\
-	    ".popsection\n");					\
+	ASM_FUNCTION(name, body);				\
 	void name(void)
 
 FUNCTION(on_nop, "nop\n ret");
