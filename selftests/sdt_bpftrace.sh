@@ -72,6 +72,10 @@ counter=$(sed -n 's/^p:sdt_one.turn .*(\(0x[0-9a-f]*\)).*/\1/p' $events | head -
 counter=$((counter))
 "$here/sdt_prog" 1000000 >/dev/null &
 program=$!
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	! grep -q ' rw.p .*sdt_prog$' "/proc/$program/maps" || break
+	sleep 1
+done
 check "nobody traces: 0" is 0
 
 start_perf
