@@ -11,6 +11,10 @@
 
 #include "helpers.h"
 
+/* 30 seconds are few on a busy emulated machine whose kernel has sanitizers. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
 /* First statement of a case. */
 #define REQUIRE(requirements) do {					\
 	const char *why_ = missing(requirements);			\

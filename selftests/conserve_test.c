@@ -80,30 +80,35 @@ static void may_fail(bool may)
 		;
 }
 
-static bool set_faults(const char *percent)
+static bool set_fault(const char *setting, const char *value)
 {
 	static const char * const places[] = { "failslab", "fail_page_alloc" };
-	static const char * const settings[][2] = {
-		{ "task-filter", "Y" }, { "interval", "5" }, { "times", "-1" },
-		{ "verbose", "0" }, { "ignore-gfp-wait", "N" },
-	};
 	char path[96];
-	unsigned int i, j;
+	unsigned int i;
 
 	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/probability", places[i]);
-		if (!write_file(path, percent))
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i], setting);
+		if (!write_file(path, value))
 			return false;
-		for (j = 0; j < sizeof(settings) / sizeof(settings[0]); j++) {
-			snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i],
-				 settings[j][0]);
-			if (!write_file(path, settings[j][1]))
-				return false;
-		}
 	}
-	/* Not pages of user space: a child would die of its first faults. */
-	return write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "Y") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	return true;
+}
+
+/* One in 250 allocations of those who may fail, without a trace of each. */
+static bool start_faults(void)
+{
+	return set_fault("task-filter", "Y") && set_fault("ignore-gfp-wait", "N") &&
+	       /* Not pages of user space: a child would die of its first faults. */
+	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "Y") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       set_fault("verbose", "0") && set_fault("interval", "5") &&
+	       set_fault("times", "-1") && set_fault("probability", "2");
+}
+
+static bool stop_faults(void)
+{
+	return set_fault("probability", "0") && set_fault("interval", "1") &&
+	       set_fault("times", "1") && set_fault("verbose", "2");
 }
 
 static bool map_once(char *at, unsigned int first, unsigned int nr)
@@ -473,11 +478,11 @@ TEST_F_TIMEOUT(uprobe, every_call_counts_once, 3600)
 TEST_F_TIMEOUT(uprobe, nothing_is_left_without_memory, 3600)
 {
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP);
-	if (!set_faults("2"))
+	if (!start_faults())
 		SKIP(return, "no fault injection");
 	faulty = true;
 	conserve(_metadata);
-	EXPECT_TRUE(set_faults("0"));
+	EXPECT_TRUE(stop_faults());
 	TH_LOG("%llu attachments, mappings and forks failed",
 	       (unsigned long long)shared->failures);
 	EXPECT_LT(0, shared->failures);

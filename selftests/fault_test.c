@@ -697,6 +697,8 @@ OPERATION(fork_counter, NULL, attach_counted, fork_counted, both_lowered);
 static bool faults_ready(void)
 {
 	return write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       write_file("/sys/kernel/debug/failslab/verbose", "2") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/verbose", "2") &&
 	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
 	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
 	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&

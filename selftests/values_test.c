@@ -449,11 +449,11 @@ TEST_F(uprobe, unreadable_memory)
  */
 TEST_F(uprobe, long_strings)
 {
-	static const unsigned int lengths[] = { 1500, 3000, 4080, 4090, 4095, 4096, 10000 };
+	static const unsigned int lengths[] = { 1500, 4095, 10000 };
 	static char text[10001];
 	unsigned int i;
 
-	for (i = 0; i < 7; i++) {
+	for (i = 0; i < 3; i++) {
 		memset(text, 'x', sizeof(text));
 		text[lengths[i]] = '\0';
 		RECORD(false, "values_probed", "a=+0(%di):string b=+0(%di):string c=%ip",
