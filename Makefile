@@ -145,7 +145,7 @@ QUICK := $(addsuffix _test,bpf_detach conserve emulate emulate_equiv files hosti
 quick: $(K)-series/$(IMAGE) $(STAMP)/selftests
 	@scripts/selftest quick series $(SELFTESTS) $(QUICK)
 
-##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU               8 / 2
+##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU              13 / 8
 sanitizers: $(K)-sanitizers/$(IMAGE) $(STAMP)/selftests
 	@scripts/selftest sanitizers sanitizers $(SELFTESTS) --all
 
