@@ -80,20 +80,6 @@ static void may_fail(bool may)
 		;
 }
 
-static bool set_fault(const char *setting, const char *value)
-{
-	static const char * const places[] = { "failslab", "fail_page_alloc" };
-	char path[96];
-	unsigned int i;
-
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i], setting);
-		if (!write_file(path, value))
-			return false;
-	}
-	return true;
-}
-
 /* One in 250 allocations of those who may fail, without a trace of each. */
 static bool start_faults(void)
 {

@@ -696,10 +696,7 @@ OPERATION(fork_counter, NULL, attach_counted, fork_counted, both_lowered);
 /* Of all allocations, those that may wait as well. */
 static bool faults_ready(void)
 {
-	return write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
-	       write_file("/sys/kernel/debug/failslab/verbose", "2") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/verbose", "2") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	return set_fault("ignore-gfp-wait", "N") && set_fault("verbose", "2") &&
 	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
 	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
 	       !access("/sys/kernel/debug/fail_usercopy", R_OK) &&

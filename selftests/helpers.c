@@ -123,6 +123,20 @@ bool write_file(const char *path, const char *text)
 	return good;
 }
 
+bool set_fault(const char *setting, const char *value)
+{
+	static const char * const places[] = { "failslab", "fail_page_alloc" };
+	char path[96];
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i], setting);
+		if (!write_file(path, value))
+			return false;
+	}
+	return true;
+}
+
 int tracefs_open(const char *name, int flags)
 {
 	static const char * const places[] = {

@@ -28,6 +28,9 @@ bool has_sanitizers(void);
 /* Write text to a file that is there, one write. */
 bool write_file(const char *path, const char *text);
 
+/* Set failslab's and fail_page_alloc's file of that name; false: not both are there. */
+bool set_fault(const char *setting, const char *value);
+
 /* A file of tracefs; -1 and errno as open() does. */
 int tracefs_open(const char *name, int flags);
 /* Write a line to it; flags beside O_WRONLY. 0 or -errno. */
