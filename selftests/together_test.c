@@ -469,8 +469,8 @@ static void rewrite(char *insn)
 
 /*
  * A program that has changed the probed instruction, be it in its second page,
- * before or after the registration, executes its own one and is counted as
- * missed; text read in anew is probed.
+ * before or after the registration or under a breakpoint, executes its own one and
+ * is counted as missed; text read in anew is probed.
  */
 TEST_F(uprobe, own_text)
 {
@@ -510,9 +510,17 @@ TEST_F(uprobe, own_text)
 		EXPECT_EQ(TEXT_VALUE, call(second + offsets[i]));
 		EXPECT_EQ(0, wrong_counts(1, 2));
 
+		/* As ld.so does. */
+		ASSERT_EQ(0, mprotect(second, FILE_SIZE, PROT_READ | PROT_WRITE));
+		rewrite(second + offsets[i]);
+		ASSERT_EQ(0, mprotect(second, FILE_SIZE, PROT_READ | PROT_EXEC));
+		EXPECT_EQ(OWN_VALUE, call(second + offsets[i]));
+		EXPECT_EQ(0, wrong_counts(1, 3));
+
 		EXPECT_EQ(0, enable("0"));
 		EXPECT_EQ(OWN_VALUE, call(first + offsets[i]));
-		EXPECT_EQ(0, changed_bytes(getpid(), 0, second));
+		EXPECT_EQ(OWN_VALUE, call(second + offsets[i]));
+		EXPECT_EQ((char)0xb8, second[offsets[i]]);
 		EXPECT_EQ(0, remove_probes());
 		munmap(first, FILE_SIZE);
 		munmap(second, FILE_SIZE);

@@ -464,6 +464,54 @@ TEST_F(uprobe, long_strings)
 	}
 }
 
+/*
+ * The name of a symbol or of the task gets what the strings before it have left of
+ * the record, and what is behind gets no more than that.
+ */
+TEST_F(uprobe, cut_names)
+{
+	static const struct {
+		const char	*args, *whole, *cut;
+	} names[] = {
+		{ "a=+0(+0(%di)):string b=+8(%di):symstr c=+0(+16(%di)):string",
+		  "0xffffffffffffffff", "0xfff" },
+		{ "a=+0(+0(%di)):string b=$comm:string c=+0(+16(%di)):string",
+		  "a_long_name", "a_lon" },
+	};
+	static char text[4091], behind[4000];
+	const void *memory[] = { text, (void *)-1UL, behind };
+	struct tep_format_field *field;
+	unsigned int i, room;
+
+	ASSERT_EQ(0, prctl(PR_SET_NAME, "a_long_name"));
+	memset(behind, 'y', sizeof(behind) - 1);
+	/* How much a record takes is the kernel's to know. */
+	memset(text, 'x', sizeof(text) - 1);
+	RECORD(false, "values_probed", "a=+0(+0(%di)):string", values_probed(memory));
+	room = *(uint32_t *)at(0, "a", &field) >> 16;
+	undefine();
+	ASSERT_GT(sizeof(text), room);
+	room -= 2 * sizeof(uint32_t);
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		memset(text, 'x', sizeof(text) - 1);
+		text[1] = '\0';
+		RECORD(false, "values_probed", names[i].args, values_probed(memory));
+		EXPECT_STREQ("x", string("a"));
+		EXPECT_STREQ(names[i].whole, string("b"));
+		EXPECT_EQ('y', *string("c"));
+		undefine();
+
+		text[1] = 'x';
+		text[room - sizeof("12345") - 1] = '\0';
+		RECORD(false, "values_probed", names[i].args, values_probed(memory));
+		EXPECT_EQ(0, strcmp(text, string("a")));
+		EXPECT_STREQ(names[i].cut, string("b"));
+		EXPECT_STREQ(UNREADABLE, string("c"));
+		undefine();
+	}
+}
+
 /* Strings of any length, at the end of a page, none, and this task's name. */
 TEST_F(uprobe, strings)
 {
