@@ -111,7 +111,8 @@ asm(
 /* Those that a processor refuses. */
 #define LOCKED(_)							\
 	_("0xf0,0x90")							\
-	_("0xf0,0x0f,0x1f,0x00")
+	_("0xf0,0x0f,0x1f,0x00")					\
+	_("0x0f,0x0b,0x78,0x65,0x6e,0x90")	/* ud2, "xen": a prefix to the decoder */
 
 LIST(nops, NOPS);
 LIST(xchgs, XCHGS);
@@ -337,7 +338,7 @@ TEST_F(uprobe, steps_in_turn)
 	upl_detach_all(links, NR_XCHGS);
 }
 
-/* A nop that faults without a probe (lock) is not emulated but refused. */
+/* A nop that faults without a probe (lock, ud2) is not emulated but refused. */
 TEST_F(uprobe, locked_nop_is_refused)
 {
 	unsigned int i;
