@@ -449,6 +449,8 @@ static bool swap_out(char *page)
 		madvise(page, TEXT_SIZE, MADV_PAGEOUT);
 		if (pagemap(page) & PM_SWAPPED)
 			return true;
+		/* It may wait in the batch of another CPU for the LRU lists. */
+		write_file("/proc/sys/vm/compact_memory", "1");
 		usleep(10000);
 	}
 	return false;
