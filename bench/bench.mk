@@ -62,6 +62,10 @@ meter-selftest: $(K)-series/$(IMAGE)
 report: meter
 	@bench/report/page $(B)/report.html $(METER_NAMES)
 
-##   make gate         fail when worse than the reference or unpatched      13 / 0.1
-gate: $(B)/meter/$(BASE)-base-rows.csv $(B)/meter/$(BASE)-series-rows.csv
-	@bench/gate --base $^
+##   make gate       fail when worse than the reference or unpatched        4 / 0.1
+# The reference has the unpatched kernel's rows; they are measured anew, which takes
+# 9 minutes more, when something but the series is no longer as it was then.
+UNPATCHED := $(B)/meter/$(BASE)-base-rows.csv
+gate: $(B)/meter/$(BASE)-series-rows.csv
+	@if bench/gate --alike $<; then bench/gate $<; \
+	else $(MAKE) --no-print-directory $(UNPATCHED) && bench/gate --base $(UNPATCHED) $<; fi
