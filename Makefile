@@ -160,7 +160,7 @@ sdt: $(K)-series/$(IMAGE) $(STAMP)/selftests $(B)/perf/perf
 		--file $(B)/perf/perf:/usr/bin/perf -- /selftests/sdt_perf.sh
 
 check:
-	@scripts/once hygiene variants litmus test sdt sanitizers smoke meter-selftest gate
+	@scripts/once hygiene variants litmus test sdt sanitizers kcsan-short smoke meter-selftest gate
 
 ##
 ##   make suites       the kernel's own suites, unpatched against patched    25 / 12
