@@ -65,6 +65,6 @@ $(O)/%.o: $(B)/%.c $(O)/prog_tests/tests.h
 $(OUTPUT)/test_progs: $(TESTS:%=$(O)/%.test.o) $(RUNNER:%=$(O)/%.o) $(libbpf)
 	$(CC) $(CFLAGS) $^ -lelf -lz -lrt -lpthread -o $@
 $(OUTPUT)/liburandom_read.so: $(B)/urandom_read_lib1.c $(B)/urandom_read_lib2.c
-	$(CC) $(CFLAGS) -fPIC -shared $^ -o $@
+	$(CC) $(CFLAGS) -fPIC -shared -Wl,-soname,$(@F) $^ -o $@
 $(OUTPUT)/urandom_read: $(B)/urandom_read.c $(B)/urandom_read_aux.c $(OUTPUT)/liburandom_read.so
 	$(CC) $(CFLAGS) -Wl,-rpath=. $^ -o $@
