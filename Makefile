@@ -49,8 +49,8 @@ help:
 
 ## Targets (minutes on 2 cores; first time / again when nothing changed)
 ##
-##   make bench        build both kernels and perf, boot, print before/after  20 / 3
-##   make check        everything that must hold; what CI runs                35 / 5
+##   make bench        build both kernels and perf, boot, print before/after  13 / 2
+##   make check        everything that must hold; what CI runs                41 / 0.1
 ##   make quick        the short ones of the selftests                         7 / 0.7
 
 include bench/bench.mk
@@ -119,13 +119,13 @@ bench: kernels perf
 SELFTESTS := --dir $(B)/selftests:/selftests -- /selftests/run.sh
 
 ##
-##   make hygiene      checkpatch, fuzz, every step compiles, shellcheck      3 / 1
+##   make hygiene      checkpatch, fuzz, every step compiles, shellcheck      6 / 5
 hygiene: source
 	@shellcheck scripts/*.sh $$(grep -rlE '^#!/bin/(ba)?sh' .ci scripts bench selftests)
 	@echo "shellcheck: clean"
 	@scripts/check-series
 
-##   make variants     what the series touches, in 17 configurations          4 / 2
+##   make variants     what the series touches, in 17 configurations          5 / 4
 variants: tree
 	@scripts/variants
 
@@ -145,16 +145,16 @@ QUICK := $(addsuffix _test,bpf_detach conserve emulate emulate_equiv files hosti
 quick: $(K)-series/$(IMAGE) $(STAMP)/selftests
 	@scripts/selftest quick series $(SELFTESTS) $(QUICK)
 
-##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU              13 / 8
+##   make sanitizers   the same under KASAN, lockdep, PROVE_RCU              13 / 7
 sanitizers: $(K)-sanitizers/$(IMAGE) $(STAMP)/selftests
 	@scripts/selftest sanitizers sanitizers $(SELFTESTS) --all
 
-##   make smoke        each benchmark of perf, shortly, under the sanitizers  8 / 0.5
+##   make smoke        each benchmark of perf, shortly, under the sanitizers  8 / 2
 smoke: $(K)-sanitizers/$(IMAGE) $(B)/perf/perf
 	@scripts/selftest smoke sanitizers --file $(B)/perf/perf:/usr/bin/perf \
 		--file bench/smoke:/usr/bin/smoke -- smoke
 
-##   make sdt          perf probe and perf record on SDT markers              8 / 0.5
+##   make sdt          perf probe and perf record on SDT markers              6 / 0.5
 sdt: $(K)-series/$(IMAGE) $(STAMP)/selftests $(B)/perf/perf
 	@scripts/selftest sdt series --dir $(B)/selftests:/selftests \
 		--file $(B)/perf/perf:/usr/bin/perf -- /selftests/sdt_perf.sh
@@ -163,7 +163,7 @@ check:
 	@scripts/once hygiene variants litmus test sdt sanitizers kcsan-short smoke meter-selftest gate
 
 ##
-##   make suites       the kernel's own suites, unpatched against patched    25 / 12
+##   make suites       the kernel's own suites, unpatched against patched    20 / 8
 suites: suites-deps $(K)-base-suites/$(IMAGE) $(K)-series-suites/$(IMAGE) $(B)/perf/perf
 	@scripts/suites
 
@@ -199,7 +199,7 @@ steps: source
 kcsan: $(K)-base-kcsan/$(IMAGE) $(K)-kcsan/$(IMAGE) $(STAMP)/selftests
 	@scripts/kcsan
 
-##   make kcsan-short  the same, shorter, with the series only               10 / 3
+##   make kcsan-short  the same, shorter, with the series only                9 / 4
 kcsan-short: $(K)-kcsan/$(IMAGE) $(STAMP)/selftests
 	@scripts/kcsan --short
 
