@@ -449,11 +449,12 @@ TEST_F(uprobe, unreadable_memory)
  */
 TEST_F(uprobe, long_strings)
 {
-	static const unsigned int lengths[] = { 1500, 4095, 10000 };
+	/* The second is too long for a record, but not for two pages. */
+	static const unsigned int lengths[] = { 1500, 3000, 4095, 10000 };
 	static char text[10001];
 	unsigned int i;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		memset(text, 'x', sizeof(text));
 		text[lengths[i]] = '\0';
 		RECORD(false, "values_probed", "a=+0(%di):string b=+0(%di):string c=%ip",
