@@ -62,9 +62,9 @@ meter-selftest: $(K)-series/$(IMAGE)
 report: meter
 	@bench/report/page $(B)/report.html $(METER_NAMES)
 
-##   make gate       fail when worse than the reference or unpatched        5 / 0.1
+##   make gate         fail when worse than the reference or unpatched        5 / 0.1
 # The reference has the unpatched kernel's rows; they are measured anew, which takes
-# 9 minutes more, when something but the series is no longer as it was then.
+# 5 minutes more, when something but the series is no longer as it was then.
 UNPATCHED := $(B)/meter/$(BASE)-base-rows.csv
 gate: $(B)/meter/$(BASE)-series-rows.csv
 	@if bench/gate --alike $<; then bench/gate $<; \

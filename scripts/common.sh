@@ -38,6 +38,10 @@ number() {
 case "$BASE" in *[!0-9.]*|.*|*.) die "BASE is a version such as 6.1, not '$BASE'" ;; esac
 number JOBS "$JOBS" 1 4096
 
+# config_hash KERNEL: what tells the configuration of a built kernel, its compiler
+# included. Which pahole is installed stands there, too, and changes no code.
+config_hash() { grep -v -e '^#' -e '^CONFIG_PAHOLE_' "$1/.config" | sha256sum | cut -c 1-12; }
+
 # phase NAME CMD...: run CMD with its output in build/log/NAME.log; a line with
 # the elapsed time when done, the log's tail when it fails.
 phase() {

@@ -454,7 +454,7 @@ TEST_F(uprobe, long_strings)
 	static char text[10001];
 	unsigned int i;
 
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		memset(text, 'x', sizeof(text));
 		text[lengths[i]] = '\0';
 		RECORD(false, "values_probed", "a=+0(%di):string b=+0(%di):string c=%ip",
