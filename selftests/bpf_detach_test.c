@@ -59,25 +59,8 @@ static uint64_t kernel_symbol(const char *name)
 	return found;
 }
 
-/* Microseconds of each second that real-time threads may take, -1: all. */
-static int rt_runtime(int us)
-{
-	FILE *file = fopen("/proc/sys/kernel/sched_rt_runtime_us", "r+e");
-	int before;
-
-	if (!file)
-		return -errno;
-	if (fscanf(file, "%d", &before) != 1)
-		before = 950000;
-	rewind(file);
-	fprintf(file, "%d\n", us);
-	fclose(file);
-	return before;
-}
-
 struct usurper {
 	pthread_t	thread;
-	int		rt_runtime;	/* to be restored */
 	int		fd;		/* a breakpoint that only the hitter meets */
 	void		*ring;
 	const char	*caller;
@@ -148,7 +131,9 @@ static int usurper_start(struct usurper *u, struct hitter *h, uint64_t address,
 	memset(u, 0, sizeof(*u));
 	u->tid = h->tid;
 	u->caller = caller;
-	u->rt_runtime = rt_runtime(-1);
+	/* A real-time thread may take all of each second. */
+	if (!write_setting("/proc/sys/kernel/sched_rt_runtime_us", "-1"))
+		return -EPERM;
 	u->fd = open_breakpoint(address, h->tid);
 	if (u->fd < 0)
 		return -errno;
@@ -168,7 +153,6 @@ static void usurper_stop(struct usurper *u)
 	pthread_join(u->thread, NULL);
 	munmap(u->ring, 2 * sysconf(_SC_PAGESIZE));
 	close(u->fd);
-	rt_runtime(u->rt_runtime);
 }
 
 static void *detach(void *link)
@@ -201,7 +185,7 @@ TEST_F_TIMEOUT(uprobe, array_alive_after_a_stopped_hit, 120)
 	struct hitter hitter;
 	pthread_t detacher;
 	uint64_t hits;
-	int i;
+	int i, waited;
 
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_BPF | NEED_SMP);
 	if (!address)
@@ -215,8 +199,9 @@ TEST_F_TIMEOUT(uprobe, array_alive_after_a_stopped_hit, 120)
 		ASSERT_EQ(0, hitter_start(&hitter, 1, probed));
 		ASSERT_EQ(0, usurper_start(&usurper, &hitter, address,
 					   "__uprobe_perf_func"));
-		while (!usurper.holds_cpu)
+		for (waited = 0; !usurper.holds_cpu && waited < 30000; waited++)
 			sleep_ms(1);
+		ASSERT_TRUE(usurper.holds_cpu) TH_LOG("the hit is not stopped");
 		hits = hitter.hits;
 
 		ASSERT_EQ(0, pthread_create(&detacher, NULL, detach, link));

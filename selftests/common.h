@@ -23,6 +23,18 @@
 		SKIP(return, "%s", why_);				\
 } while (0)
 
+/*
+ * The same for a fixture's setup: the case would run after a setup that returns.
+ * 255 is how the harness leaves a skipped case.
+ */
+#define SKIP_SETUP(fmt, ...)	SKIP(_exit(255), fmt, ##__VA_ARGS__)
+#define REQUIRE_SETUP(requirements) do {				\
+	const char *why_ = missing(requirements);			\
+									\
+	if (why_)							\
+		SKIP_SETUP("%s", why_);					\
+} while (0)
+
 /* Watches the kernel log: a fault fails the case that ran when it was told. */
 FIXTURE(uprobe) {
 	const char *expected;	/* in the kernel log; a case may set it */
@@ -36,6 +48,7 @@ FIXTURE_SETUP(uprobe)
 
 FIXTURE_TEARDOWN(uprobe)
 {
+	EXPECT_TRUE(restore_settings());
 	EXPECT_EQ(0, kernel_log_faults(self->expected))
 		TH_LOG("the kernel log has the whole report");
 }

@@ -85,16 +85,10 @@ static bool start_faults(void)
 {
 	return set_fault("task-filter", "Y") && set_fault("ignore-gfp-wait", "N") &&
 	       /* Not pages of user space: a child would die of its first faults. */
-	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "Y") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       write_setting("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "Y") &&
+	       write_setting("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
 	       set_fault("verbose", "0") && set_fault("interval", "5") &&
 	       set_fault("times", "-1") && set_fault("probability", "2");
-}
-
-static bool stop_faults(void)
-{
-	return set_fault("probability", "0") && set_fault("interval", "1") &&
-	       set_fault("times", "1") && set_fault("verbose", "2");
 }
 
 static bool map_once(char *at, unsigned int first, unsigned int nr)
@@ -472,7 +466,7 @@ TEST_F_TIMEOUT(uprobe, nothing_is_left_without_memory, 3600)
 		SKIP(return, "no fault injection");
 	faulty = true;
 	conserve(_metadata);
-	EXPECT_TRUE(stop_faults());
+	EXPECT_TRUE(restore_settings());
 	TH_LOG("%llu attachments, mappings and forks failed",
 	       (unsigned long long)shared->failures);
 	EXPECT_LT(0, shared->failures);

@@ -53,6 +53,9 @@ static const char *enter(const char *fs, const char *commands)
 	}
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return "no mount namespaces";
+	/* What the case leaves there ends with it as well. */
+	if (mount("none", "/tmp", "tmpfs", 0, NULL))
+		return "no tmpfs";
 	strcpy(dir, "/tmp/files_test.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir) || text_write("/tmp/text"))
 		return "no room in /tmp";

@@ -123,6 +123,47 @@ bool write_file(const char *path, const char *text)
 	return good;
 }
 
+static struct {
+	char	path[96];
+	char	old[64];
+} settings[16];
+static unsigned int nr_settings;
+
+bool write_setting(const char *path, const char *text)
+{
+	unsigned int i;
+	ssize_t len;
+	int fd;
+
+	for (i = 0; i < nr_settings && strcmp(settings[i].path, path); i++)
+		;
+	if (i == nr_settings) {
+		if (i == ARRAY_SIZE(settings) || strlen(path) >= sizeof(settings[0].path))
+			return false;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		len = fd < 0 ? -1 : read(fd, settings[i].old, sizeof(settings[0].old) - 1);
+		if (fd >= 0)
+			close(fd);
+		if (len <= 0)
+			return false;
+		settings[i].old[len] = '\0';
+		strcpy(settings[i].path, path);
+		nr_settings++;
+	}
+	return write_file(path, text);
+}
+
+bool restore_settings(void)
+{
+	bool good = true;
+
+	while (nr_settings) {
+		nr_settings--;
+		good &= write_file(settings[nr_settings].path, settings[nr_settings].old);
+	}
+	return good;
+}
+
 bool set_fault(const char *setting, const char *value)
 {
 	static const char * const places[] = { "failslab", "fail_page_alloc" };
@@ -131,7 +172,7 @@ bool set_fault(const char *setting, const char *value)
 
 	for (i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", places[i], setting);
-		if (!write_file(path, value))
+		if (!write_setting(path, value))
 			return false;
 	}
 	return true;
@@ -231,6 +272,7 @@ static const char * const fault_words[] = {
 	"blocked for more than", "soft lockup", "Bad page", "bad page",
 	"Bad rss-counter", "refcount_t:", "corruption", "unreferenced object",
 	"scheduling while atomic", "sleeping function called", "Busy inodes", "uprobe: ",
+	"kernel BUG at",
 };
 
 static int kernel_log = -1;
@@ -270,12 +312,21 @@ unsigned int kernel_log_faults(const char *expected)
 	char record[8192], *text;
 	ssize_t len;
 
-	if (kernel_log < 0)
-		return 0;
+	if (kernel_log < 0) {
+		/* Without rights to read it there are none to probe either. */
+		if (geteuid())
+			return 0;
+		fprintf(stderr, "# kernel: its log cannot be read\n");
+		return 1;
+	}
 	for (;;) {
 		len = read(kernel_log, record, sizeof(record) - 1);
-		if (len < 0 && errno == EPIPE)
-			continue;	/* overwritten meanwhile: go on behind */
+		if (len < 0 && errno == EPIPE) {
+			/* Overwritten before it was read: go on behind. */
+			fprintf(stderr, "# kernel: messages were lost\n");
+			faults++;
+			continue;
+		}
 		if (len <= 0)
 			return faults;
 		record[len] = '\0';

@@ -28,6 +28,13 @@ bool has_sanitizers(void);
 /* Write text to a file that is there, one write. */
 bool write_file(const char *path, const char *text);
 
+/*
+ * Write a setting of the system, a file that can be read as well. The fixture's
+ * teardown gives all of them back what they had before, by restore_settings().
+ */
+bool write_setting(const char *path, const char *text);
+bool restore_settings(void);
+
 /* Set failslab's and fail_page_alloc's file of that name; false: not both are there. */
 bool set_fault(const char *setting, const char *value);
 

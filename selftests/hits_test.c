@@ -58,7 +58,7 @@ static int undefine(const char *event)
 
 FIXTURE_SETUP(hits)
 {
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	snprintf(path, sizeof(path), "/tmp/hits.%d", getpid());
@@ -115,36 +115,41 @@ TEST_F_TIMEOUT(hits, profile_is_exact, 7200)
 	EXPECT_EQ(0, undefine(self->event));
 }
 
+struct churn {
+	bool		stop;
+	unsigned long	rounds, failed;
+};
+
 /* Attaches and detaches consumers of every kind, one on top of the other. */
 static void *come_and_go(void *arg)
 {
 	static const char * const events[] = { "churn_entry", "churn_return" };
+	struct churn *churn = arg;
 	unsigned int rnd = 1, i;
-	bool *stop = arg;
 	int fds[4] = { -1, -1, -1, -1 };
-	unsigned long rounds = 0;
 
-	define(events[0], 'p', STEP, "");
-	define(events[1], 'r', STEP, "");
-	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+	churn->failed += !!define(events[0], 'p', STEP, "");
+	churn->failed += !!define(events[1], 'r', STEP, "");
+	while (!__atomic_load_n(&churn->stop, __ATOMIC_RELAXED)) {
 		i = rand_r(&rnd) % 6;
-		rounds++;
+		churn->rounds++;
 		if (i >= 4) {
-			enable(events[i - 4], rounds & 1 ? "1" : "0");
+			churn->failed += !!enable(events[i - 4], churn->rounds & 1 ? "1" : "0");
 		} else if (fds[i] >= 0) {
 			close(fds[i]);
 			fds[i] = -1;
 		} else {
 			fds[i] = text_attach(path, text_offset(i & 1 ? NOP : STEP), i & 2);
+			churn->failed += fds[i] < 0;
 		}
 	}
 	for (i = 0; i < 4; i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
-	undefine(events[0]);
-	undefine(events[1]);
-	return (void *)rounds;
+	churn->failed += !!undefine(events[0]);
+	churn->failed += !!undefine(events[1]);
+	return NULL;
 }
 
 /* Consumers that were there before and stay count each hit once, whoever comes and goes. */
@@ -153,9 +158,8 @@ TEST_F_TIMEOUT(hits, exact_while_others_come_and_go, 7200)
 	struct hitter hitters[MAX_CPUS];
 	uint64_t calls[2] = {};
 	int i, nr = nr_cpus(), entries[2], returns[2];
-	bool stop = false;
-	pthread_t churn;
-	void *rounds;
+	struct churn churn = {};
+	pthread_t thread;
 
 	/* Of this process, and the threads that it starts from now on. */
 	for (i = 0; i < 2; i++) {
@@ -166,10 +170,10 @@ TEST_F_TIMEOUT(hits, exact_while_others_come_and_go, 7200)
 	}
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(0, hitter_start(&hitters[i], i, i & 1 ? call_nop : call_step));
-	ASSERT_EQ(0, pthread_create(&churn, NULL, come_and_go, &stop));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, come_and_go, &churn));
 	sleep(setting("HITS_SECONDS", 3));
-	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
-	pthread_join(churn, &rounds);
+	__atomic_store_n(&churn.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
 	for (i = 0; i < nr; i++)
 		calls[i & 1] += hitter_stop(&hitters[i]);
 	for (i = 0; i < 2; i++) {
@@ -178,9 +182,10 @@ TEST_F_TIMEOUT(hits, exact_while_others_come_and_go, 7200)
 		close(entries[i]);
 		close(returns[i]);
 	}
-	TH_LOG("%lu came or went during %llu hits", (long)rounds,
+	TH_LOG("%lu came or went during %llu hits", churn.rounds,
 	       (unsigned long long)(calls[0] + calls[1]));
-	EXPECT_LT(0, (long)rounds);
+	EXPECT_LT(0, churn.rounds);
+	EXPECT_EQ(0, churn.failed);
 	EXPECT_TRUE(text_restored(text, NOP));
 	EXPECT_TRUE(text_restored(text, STEP));
 }
@@ -333,12 +338,12 @@ FIXTURE_VARIANT_ADD(sleeping, in_return) { .kind = 'r', .args = "s=+0(%di):strin
 
 FIXTURE_SETUP(sleeping)
 {
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	self->fd = make_missing_page();
 	if (self->fd == -ENOSYS)
-		SKIP(return, "no userfaultfd");
+		SKIP_SETUP("no userfaultfd");
 	ASSERT_LE(0, self->fd);
 	snprintf(path, sizeof(path), "/tmp/hits.%d", getpid());
 	ASSERT_EQ(0, text_write(path));

@@ -158,12 +158,38 @@ TEST_F(uprobe, one_copy_of_a_page)
 	EXPECT_FALSE(is_anon(text + TEXT_SIZE));
 	for (i = 0; i < 3; i++) {
 		close(events[i]);
-		call_page(text, 0);
+		EXPECT_TRUE(text_restored(text, all[i]));
 		EXPECT_EQ(copy, frame(text)) TH_LOG("%d probes less", i + 1);
+		call_page(text, 0);
 	}
 	close(events[3]);
-	call_page(text, 0);
+	EXPECT_TRUE(text_restored(text, all[3]));
 	EXPECT_EQ(of_file, frame(text));
+	unlink(path);
+}
+
+/* What MREMAP_DONTUNMAP leaves shows the file anew: it is probed, like what has moved. */
+TEST_F(uprobe, moved_and_stayed)
+{
+	char *to;
+	int event;
+
+	MAKE_TEXT();
+	event = attach(0, NOP);
+	ASSERT_LE(0, event);
+	call_page(text, 0);
+	to = mmap(NULL, TEXT_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)to);
+	ASSERT_EQ(to, mremap(text, TEXT_SIZE, TEXT_SIZE,
+			     MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to));
+	call_page(to, 0);
+	EXPECT_EQ(2, text_hits(event)) TH_LOG("where it went");
+	call_page(text, 0);
+	EXPECT_EQ(3, text_hits(event)) TH_LOG("where it was");
+	close(event);
+	EXPECT_TRUE(text_restored(to, NOP));
+	EXPECT_TRUE(text_restored(text, NOP));
+	munmap(to, TEXT_SIZE);
 	unlink(path);
 }
 
@@ -274,7 +300,7 @@ TEST_F(uprobe, locked)
 	EXPECT_TRUE(is_anon(text));
 	EXPECT_TRUE(word_of("/proc/kpageflags", frame(text)) & KPF_MLOCKED) TH_LOG("probed");
 	close(event);
-	call_page(text, 0);
+	EXPECT_TRUE(text_restored(text, NOP));
 	EXPECT_FALSE(is_anon(text));
 	EXPECT_TRUE(word_of("/proc/kpageflags", frame(text)) & KPF_MLOCKED) TH_LOG("afterwards");
 	EXPECT_EQ(SIZE / 1024, number_after("/proc/self/status", "VmLck:"));
@@ -292,13 +318,13 @@ TEST_F(uprobe, locked)
 /* Two equal copies that KSM merges are told apart when the next probe writes. */
 TEST_F(uprobe, merged)
 {
-	char *other, old[3][16];
 	static const char * const knobs[] = {
 		"/sys/kernel/mm/ksm/run", "/sys/kernel/mm/ksm/sleep_millisecs",
 		"/sys/kernel/mm/ksm/pages_to_scan",
 	};
 	static const char * const values[] = { "1", "1", "10000" };
 	int first, second, i;
+	char *other;
 
 	MAKE_TEXT();
 	if (access(knobs[0], W_OK))
@@ -312,10 +338,8 @@ TEST_F(uprobe, merged)
 	ASSERT_NE(frame(text), frame(other));
 	ASSERT_EQ(0, madvise(text, SIZE, MADV_MERGEABLE));
 	ASSERT_EQ(0, madvise(other, SIZE, MADV_MERGEABLE));
-	for (i = 2; i >= 0; i--) {
-		snprintf(old[i], sizeof(old[i]), "%ld", number_after(knobs[i], ""));
-		ASSERT_TRUE(write_file(knobs[i], values[i]));
-	}
+	for (i = 2; i >= 0; i--)
+		ASSERT_TRUE(write_setting(knobs[i], values[i]));
 	for (i = 0; i < 1000 && frame(text) != frame(other); i++)
 		usleep(10000);
 	EXPECT_EQ(frame(text), frame(other)) TH_LOG("not merged");
@@ -329,8 +353,7 @@ TEST_F(uprobe, merged)
 	EXPECT_EQ(6, text_hits(first));
 	EXPECT_EQ(2, text_hits(second));
 	close(first);
-	for (i = 0; i < 3; i++)
-		write_file(knobs[i], old[i]);
+	EXPECT_TRUE(restore_settings());
 	call_page(text, 0);
 	call_page(other, 0);
 	EXPECT_EQ(4, text_hits(second));
@@ -483,15 +506,14 @@ TEST_F(uprobe, swapped)
 
 	ASSERT_TRUE(swap_out(text));
 	close(first);
+	EXPECT_TRUE(text_restored(text, NOP)) TH_LOG("detached in swap");
 	call_page(text, 0);
-	EXPECT_EQ(2, text_hits(second)) TH_LOG("detached in swap");
-	EXPECT_TRUE(text_restored(text, NOP));
+	EXPECT_EQ(2, text_hits(second));
 
 	ASSERT_TRUE(swap_out(text));
 	close(second);
-	call_page(text, 0);
-	EXPECT_FALSE(is_anon(text)) TH_LOG("not the page of the file again");
 	EXPECT_TRUE(text_restored(text, STEP));
+	EXPECT_FALSE(is_anon(text)) TH_LOG("not the page of the file again");
 	munmap(text, SIZE);
 	EXPECT_TRUE(swap_end(&swap)) TH_LOG("swap stays in use");
 	unlink(path);
@@ -520,14 +542,20 @@ static struct process {
 	int	to, from;
 } process;
 
+enum { LOOK, CALL_ALL };
+
 static void serve(int in, int out)
 {
 	unsigned int i;
 	char c, *page;
 
 	while (read(in, &c, 1) == 1) {
-		for (i = 0; i < PAGES; i++)
-			call_page(text, i);
+		for (i = 0; i < PAGES; i++) {
+			if (c == CALL_ALL)
+				call_page(text, i);
+			else
+				(void)*(volatile char *)(text + i * TEXT_SIZE);
+		}
 		/* The task has counted for itself; an unmapping adds that up. */
 		page = mmap(NULL, TEXT_SIZE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -555,14 +583,23 @@ static bool start(void)
 	return process.pid > 0;
 }
 
-/* It calls everything once; what it has then. */
-static struct rss called(void)
+/* It calls everything once, or looks at it; what it has then. */
+static struct rss told(char c)
 {
-	char c = 0;
-
 	if (write(process.to, &c, 1) != 1 || read(process.from, &c, 1) != 1)
 		return (struct rss){ -1, -1, -1 };
 	return rss_of(process.pid);
+}
+
+static struct rss called(void)
+{
+	return told(CALL_ALL);
+}
+
+/* A hit would take away what a removal has left. */
+static struct rss looked(void)
+{
+	return told(LOOK);
 }
 
 /* Of the text: on a file system in memory it is counted elsewhere. */
@@ -610,10 +647,10 @@ TEST_F(uprobe, counted_pages)
 		EXPECT_EQ(before.anon_kb + kb, now.anon_kb) TH_LOG("two probes on each page");
 		EXPECT_EQ(of_files(before) - kb, of_files(now));
 		upl_detach_all(links[0], PAGES);
-		now = called();
+		now = looked();
 		EXPECT_EQ(before.anon_kb + kb, now.anon_kb) TH_LOG("one of two is left");
 		upl_detach_all(links[1], PAGES);
-		now = called();
+		now = looked();
 		EXPECT_EQ(before.anon_kb, now.anon_kb) TH_LOG("round %u", round);
 		EXPECT_EQ(of_files(before), of_files(now)) TH_LOG("round %u", round);
 	}

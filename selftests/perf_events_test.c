@@ -182,6 +182,38 @@ TEST_F(events, system_wide_joins)
 	stop(&a);
 }
 
+/* Another consumer, which wants another process, takes the probe from nobody. */
+TEST_F(events, beside_another_process)
+{
+	struct upl_probe probe;
+	struct upl_link *link;
+	struct process a;
+	uint64_t hits;
+	int fd_a, i;
+
+	REQUIRE(NEED_ROOT | NEED_TRACEFS | NEED_PMU);
+	ASSERT_EQ(0, define(0));
+	ASSERT_TRUE(start(&a));
+	fd_a = event(a.pid, false);
+	ASSERT_LE(0, fd_a);
+	upl_sites_probe(&sites, 0, &probe);
+	probe.pid = getpid();
+	ASSERT_EQ(0, upl_attach(&probe, UPL_PERF, &link)) TH_LOG("%s", upl_reason());
+	for (i = 0; i < 3; i++) {
+		hit(0);
+		EXPECT_EQ(BREAKPOINT, probed_byte(&a));
+	}
+	EXPECT_EQ(BREAKPOINT, text[0]);
+	EXPECT_EQ(0, upl_count(link, &hits));
+	EXPECT_EQ(3, hits);
+	EXPECT_EQ(3, event_count(fd_a));
+	EXPECT_EQ(0, upl_detach(link));
+	EXPECT_EQ(self->original, text[0]);
+	close(fd_a);
+	EXPECT_EQ(self->original, probed_byte(&a));
+	stop(&a);
+}
+
 /* A thread that says who it is and hits when it is told. */
 static pid_t thread_id;
 static int tell_thread[2], hear_thread[2];

@@ -222,7 +222,7 @@ FIXTURE(race) {
 
 FIXTURE_SETUP(race)
 {
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_SMP | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	ASSERT_TRUE(sdt_begin());
@@ -391,7 +391,7 @@ FIXTURE_SETUP(killed)
 {
 	int i, j;
 
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	ASSERT_TRUE(sdt_begin());
@@ -413,15 +413,22 @@ FIXTURE_TEARDOWN(killed)
 		TH_LOG("the kernel log has the whole report");
 }
 
-/* Attaches and detaches until it is killed: to all processes, or to one. */
-static void tracer(pid_t pid)
+/*
+ * Attaches and detaches until it is killed: to all processes, or to one. How often
+ * it has attached to all sites, or how it failed, is for the parent to see.
+ */
+static void tracer(pid_t pid, int *attached)
 {
 	int fds[SDT_SITES];
 	unsigned int i;
 
 	for (;;) {
-		for (i = 0; i < SDT_SITES; i++)
+		for (i = 0; i < SDT_SITES; i++) {
 			fds[i] = attach(i, i % SDT_CTRS, pid, false);
+			if (fds[i] < 0)
+				_exit(-fds[i]);
+		}
+		(*attached)++;
 		for (i = 0; i < SDT_SITES; i++)
 			close(fds[i]);
 	}
@@ -451,18 +458,23 @@ TEST_F_TIMEOUT(killed, tracer_is_killed, 7200)
 {
 	unsigned int kills = 0, nr = setting("SDT_RACE_KILLS", 100), i, counters, bytes;
 	double end = now() + 10 * (nr / 100 + 1), patience;
+	int fd, status, *attached;
 	bool good = true;
-	int fd;
+
+	attached = mmap(NULL, sizeof(*attached), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)attached);
 
 	for (; kills < nr && now() < end && good; kills++) {
 		pid_t pid = fork();
 
 		ASSERT_LE(0, pid);
 		if (!pid)
-			tracer(kills % 2 ? -1 : self->targets[kills / 2 % TARGETS]->pid);
+			tracer(kills % 2 ? -1 : self->targets[kills / 2 % TARGETS]->pid,
+			       attached);
 		usleep(rand() % 20000);
 		kill(pid, SIGKILL);
-		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(SIGKILL, status) TH_LOG("a tracer could not attach, %#x", status);
 		patience = now() + PATIENCE;
 		do {
 			for (i = counters = bytes = 0; i < TARGETS; i++)
@@ -474,7 +486,8 @@ TEST_F_TIMEOUT(killed, tracer_is_killed, 7200)
 		EXPECT_EQ(0, bytes) TH_LOG("breakpoints left by tracer %u", kills);
 		good = !counters && !bytes;
 	}
-	TH_LOG("%u tracers killed", kills);
+	TH_LOG("%u tracers killed, attached to all sites %d times", kills, *attached);
+	EXPECT_LT(0, *attached);
 
 	for (i = 0; i < SDT_SITES && good; i++) {
 		fd = attach(i, i % SDT_CTRS, -1, false);
@@ -495,7 +508,7 @@ FIXTURE(mapped) {
 
 FIXTURE_SETUP(mapped)
 {
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	ASSERT_TRUE(sdt_begin());

@@ -25,7 +25,7 @@ FIXTURE(sdt) {
 
 FIXTURE_SETUP(sdt)
 {
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_BPF | NEED_SMP | NEED_X86_64);
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_BPF | NEED_SMP | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL))
 		TH_LOG("reported late, by what ran before this case");
 	ASSERT_TRUE(sdt_begin());
@@ -131,6 +131,9 @@ TEST_F(sdt, once_for_many_consumers)
 {
 	int a = attach(0, 0), b = attach(0, 0), c = attach_to(self->w, 0, 0);
 
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	ASSERT_LE(0, c);
 	EXPECT_CTR(1, self->w, 0, 0);
 	close(a);
 	EXPECT_CTR(1, self->w, 0, 0);
@@ -590,6 +593,7 @@ TEST_F(sdt, protected_at_detach)
 {
 	int fd = attach(0, 0);
 
+	EXPECT_CTR(1, self->w, 0, 0);
 	EXPECT_DONE(self->w, SDT_OP_PROTECT_DATA, 0, PROT_READ);
 	close(fd);
 	EXPECT_CTR(0, self->w, 0, 0);
@@ -610,6 +614,7 @@ TEST_F(sdt, discarded)
 {
 	int fd = attach(0, 0);
 
+	EXPECT_CTR(1, self->w, 0, 0);
 	EXPECT_DONE(self->w, SDT_OP_DISCARD_DATA, 0);
 	EXPECT_CTR(0, self->w, 0, 0);
 	close(fd);

@@ -231,8 +231,7 @@ static void *churner(void *arg)
 			int fd = attach(f, r & 1, r & 2 ? -1 : 0, r & 2 ? 0 : -1, r & 4);
 
 			if (fd < 0) {
-				if (fd != -EINVAL)
-					fail("attach to %s: %s", f->name, strerror(-fd));
+				fail("attach to %s: %s", f->name, strerror(-fd));
 				continue;
 			}
 			if (r & 8 && event_set_prog(fd, extra_prog))

@@ -44,8 +44,9 @@ int text_attach(const char *path, uint64_t offset, bool is_return);
 uint64_t text_hits(int event);
 
 /*
- * Call a function until its text is that of the file: removal that found no
- * memory is repeated at a hit. False after two seconds.
+ * Wait until a function's text is that of the file: a removal that found no memory
+ * is tried again, first after 0.1 s. It does not call the function, since a hit
+ * would take away what was left there. False after two seconds.
  */
 bool text_restored(const char *text, enum function function);
 
