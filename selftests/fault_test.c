@@ -715,6 +715,42 @@ static const char *both_lowered(struct attempt *a)
 	return closed_counted(a);
 }
 
+/* A child that the tracer did not ask for has lowered counters. */
+static const char *attach_counted_alone(struct attempt *a)
+{
+	const char *why = map_both(a);
+	struct upl_probe probe = {
+		.path = path, .offset = text_offset(STEP), .ref_ctr_offset = COUNTER, .cpu = -1,
+	};
+
+	if (why)
+		return why;
+	a->event = event_open(&probe, false);
+	if (a->event < 0)
+		return "cannot attach with a counter";
+	return *counter == 1 ? NULL : "attached, and the counter is not 1";
+}
+
+static void fork_not_counted(struct attempt *a)
+{
+	a->child = fork();
+	note(a, a->child >= 0);
+	if (!a->failed && !a->child)
+		_exit(!!*counter);
+}
+
+static const char *lowered_in_child(struct attempt *a)
+{
+	int status;
+
+	if (*counter != 1)
+		return "fork() has changed the parent's counter";
+	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+		return "the child's counter is raised";
+	close(a->event);
+	return closed_counted(a);
+}
+
 OPERATION(register, "uprobe", map_file, open_event, opened_or_not);
 OPERATION(register_return, "uprobe", map_file, open_return_event, opened_or_not);
 OPERATION(unregister, "uprobe", attach_step, close_event, closed);
@@ -742,6 +778,7 @@ OPERATION(register_shared_counter, "uprobe", attach_counted, open_other, shared_
 OPERATION(unregister_shared_counter, NULL, attach_two, close_other, shared_no_more);
 OPERATION(mmap_counter, NULL, attach_without_data, map_counted, raised_or_not);
 OPERATION(fork_counter, NULL, attach_counted, fork_counted, both_lowered);
+OPERATION(fork_uncounted, "ref_ctr", attach_counted_alone, fork_not_counted, lowered_in_child);
 
 /* ---- faults ---- */
 

@@ -164,6 +164,55 @@ TEST_F(uprobe, refused_places)
 	unlink(path);
 }
 
+static volatile sig_atomic_t trapped;
+
+static void on_own_trap(int signal)
+{
+	trapped = 1;
+}
+
+static void (*own_breakpoint)(void);
+
+static void call_own_breakpoint(void)
+{
+	signal(SIGTRAP, on_own_trap);
+	alarm(20);	/* it might never come back */
+	own_breakpoint();
+	_exit(!trapped);
+}
+
+/*
+ * The int3 of a file that nobody maps is not seen until somebody does: it remains
+ * the program's own, also in one that has other probes.
+ */
+TEST_F(uprobe, own_breakpoint)
+{
+	const char code[] = "\x90\xc3\xcc\xc3";
+	int nop, trap;
+	char *map;
+
+	MAKE_TEXT();
+	map = place(0, code, sizeof(code));
+	ASSERT_NE(NULL, map);
+	munmap(map, 2 * TEXT_SIZE);
+	munmap(text, TEXT_SIZE);
+	nop = text_attach(path, 0, false);
+	ASSERT_LE(0, nop);
+	trap = text_attach(path, 2, false);
+	ASSERT_LE(0, trap);
+	text = text_map(path);
+	ASSERT_NE(NULL, text);
+	text_call(text, NOP, NULL);
+	EXPECT_EQ(1, text_hits(nop));
+	own_breakpoint = (void (*)(void))(text + 2);
+	EXPECT_EQ(0, in_child(call_own_breakpoint)) TH_LOG("no SIGTRAP");
+	EXPECT_EQ(0, text_hits(trap));
+	close(trap);
+	EXPECT_EQ(0, in_child(call_own_breakpoint));
+	close(nop);
+	unlink(path);
+}
+
 /* A probe inside an instruction spoils it while it is there, and no longer. */
 TEST_F(uprobe, inside_an_instruction)
 {

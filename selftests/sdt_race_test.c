@@ -434,6 +434,12 @@ static void tracer(pid_t pid, int *attached)
 	}
 }
 
+/* Up to which what takes that many seconds has begun, or has ended, as often as not. */
+static unsigned int until_us(double seconds)
+{
+	return 2e6 * seconds + 2000;
+}
+
 /* How many counters and sites are not as the file has them. */
 static unsigned int left_behind(struct sdt_worker *w, unsigned int *text_too)
 {
@@ -457,12 +463,17 @@ static unsigned int left_behind(struct sdt_worker *w, unsigned int *text_too)
 TEST_F_TIMEOUT(killed, tracer_is_killed, 7200)
 {
 	unsigned int kills = 0, nr = setting("SDT_RACE_KILLS", 100), i, counters, bytes;
-	double end = now() + 10 * (nr / 100 + 1), patience;
+	double end = now() + 10 * (nr / 100 + 1), patience, took;
 	int fd, status, *attached;
 	bool good = true;
 
 	attached = mmap(NULL, sizeof(*attached), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)attached);
+	took = now();
+	fd = attach(0, 0, -1, false);
+	took = (now() - took) * SDT_SITES;
+	ASSERT_LE(0, fd);
+	close(fd);
 
 	for (; kills < nr && now() < end && good; kills++) {
 		pid_t pid = fork();
@@ -471,7 +482,7 @@ TEST_F_TIMEOUT(killed, tracer_is_killed, 7200)
 		if (!pid)
 			tracer(kills % 2 ? -1 : self->targets[kills / 2 % TARGETS]->pid,
 			       attached);
-		usleep(rand() % 20000);
+		usleep(rand() % until_us(took));
 		kill(pid, SIGKILL);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(SIGKILL, status) TH_LOG("a tracer could not attach, %#x", status);
@@ -498,6 +509,82 @@ TEST_F_TIMEOUT(killed, tracer_is_killed, 7200)
 		EXPECT_EQ(0, sdt_peek(self->targets[0], 0, i % SDT_CTRS));
 		EXPECT_EQ(NOP, sdt_peek_text(self->targets[0], 0, i));
 	}
+}
+
+static bool is_enabled(void)
+{
+	int fd = tracefs_open("events/" EVENT "/enable", O_RDONLY);
+	char c = '?';
+
+	if (read(fd, &c, 1) != 1)
+		c = '?';
+	close(fd);
+	return c == '1';
+}
+
+/* A process that enables the event, killed after that time unless it is 0: its status. */
+static int enabler(unsigned int us)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (!pid)
+		_exit(!!trace_event("1"));
+	if (us) {
+		usleep(us);
+		kill(pid, SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+/* How many counters of the first site's are not that. */
+static unsigned int unlike(struct sdt_worker **targets, int value)
+{
+	unsigned int i, d, n = 0;
+
+	for (i = 0; i < TARGETS; i++) {
+		for (d = 0; d < SDT_DATAS; d++)
+			n += sdt_peek(targets[i], d, 0) != value;
+	}
+	return n;
+}
+
+/*
+ * However the one dies that enables a trace event, it is enabled with all counters
+ * raised, or it is not and they are lowered, at once or soon.
+ */
+TEST_F_TIMEOUT(killed, enabler_is_killed, 7200)
+{
+	unsigned int kills, nr = setting("SDT_RACE_KILLS", 100), enabled = 0, wrong = 0;
+	double end = now() + 10 * (nr / 100 + 1), patience, took;
+	char line[128];
+
+	snprintf(line, sizeof(line), "p:" EVENT " " SDT_FILE ":0x%llx(0x%llx)",
+		 (unsigned long long)sdt_site(0), (unsigned long long)sdt_ctr(0));
+	ASSERT_EQ(0, define_event(line));
+	took = now();
+	ASSERT_EQ(0, enabler(0));
+	took = now() - took;
+	EXPECT_EQ(0, unlike(self->targets, 1));
+	ASSERT_EQ(0, trace_event("0"));
+
+	for (kills = 0; kills < nr && now() < end && !wrong; kills++) {
+		bool on;
+
+		enabler(1 + rand() % until_us(took));
+		on = is_enabled();
+		patience = now() + PATIENCE;
+		while ((wrong = unlike(self->targets, on)) && now() < patience)
+			usleep(10000);
+		EXPECT_EQ(0, wrong) TH_LOG("event %sabled, after %u", on ? "en" : "dis", kills);
+		enabled += on;
+		ASSERT_EQ(0, trace_event("0"));
+	}
+	EXPECT_EQ(0, define_event("-:" EVENT));
+	TH_LOG("%u killed, %u of them behind their work", kills, enabled);
+	EXPECT_LT(0, enabled);
+	EXPECT_LT(enabled, kills);
 }
 
 /* ---- a counter that is mapped very often ---- */

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "common.h"
@@ -528,6 +529,77 @@ TEST_F(uprobe, own_text)
 	remove_files();
 }
 
+/* The same behind the back of mprotect(), as a debugger would. */
+static bool poke(char *insn)
+{
+	const char last = OWN_VALUE >> 24;
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	bool good = pwrite(fd, &last, 1, (uintptr_t)insn + 4) == 1;
+
+	close(fd);
+	return good;
+}
+
+/* An event with two probes on the first site, which differ in what they fetch. */
+static bool define_two(void)
+{
+	static const char * const registers[] = { "di", "si" };
+	char line[256];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(line, sizeof(line), "p:together/%s %s:0x%llx a=%%%s", name,
+			 paths[0], (unsigned long long)sites[0].offset, registers[i]);
+		if (define_event(line))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Two probes come at once to an instruction that was changed under the breakpoint
+ * of a third: both are missed, and that one is taken away, once.
+ */
+TEST_F(uprobe, two_on_changed_text)
+{
+	struct profile_row rows[2];
+	char *map, *insn;
+	int first, i;
+
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_X86_64);
+	nr_sites = 0;
+	memset(contents, 0, sizeof(contents));
+	snprintf(name, sizeof(name), "together_%d", getpid());
+	add_site(0, 64, "\xb8\x04\x03\x02\x01\xc3", 6);
+	ASSERT_TRUE(write_files());
+	map = own_map(PROT_READ | PROT_EXEC);
+	ASSERT_NE(NULL, map);
+	insn = map + sites[0].offset;
+	first = text_attach(paths[0], sites[0].offset, false);
+	ASSERT_LE(0, first);
+	ASSERT_TRUE(poke(insn));
+	EXPECT_EQ(TEXT_VALUE, call(insn));
+	EXPECT_EQ(1, text_hits(first));
+
+	ASSERT_TRUE(define_two());
+	EXPECT_EQ(0, enable("1"));
+	EXPECT_EQ((char)0xb8, *insn);
+	EXPECT_EQ(OWN_VALUE, call(insn));
+	EXPECT_EQ(2, event_profile_rows(name, rows, 2));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, rows[i].hits);
+		EXPECT_EQ(1, rows[i].missed);
+	}
+	EXPECT_EQ(0, enable("0"));
+	EXPECT_EQ(1, text_hits(first));
+	close(first);
+	EXPECT_EQ((char)0xb8, *insn);
+	EXPECT_EQ(OWN_VALUE, call(insn));
+	EXPECT_EQ(0, remove_probes());
+	munmap(map, FILE_SIZE);
+	remove_files();
+}
+
 /* A breakpoint that went with its page is there again when mprotect() asks. */
 TEST_F(uprobe, dropped_page)
 {
@@ -593,8 +665,20 @@ static int watch(char *map, uint64_t mode)
 	return ret;
 }
 
-/* A process that has its text watched by nobody who would answer: 0 or -errno. */
-static int watched_child(pid_t *child, char *map, uint64_t mode)
+/* As long as it lives the page is never this process's alone. */
+static bool hold_page(char *map)
+{
+	struct iovec page = { map, PAGE };
+	int held[2];
+
+	return !pipe(held) && vmsplice(held[1], &page, 1, 0) == PAGE;
+}
+
+/*
+ * A process that has its text watched by nobody who would answer, and may share
+ * its page for ever: 0 or -errno.
+ */
+static int watched_child(pid_t *child, char *map, uint64_t mode, bool hold)
 {
 	int channel[2], ret = -EIO;
 
@@ -610,6 +694,8 @@ static int watched_child(pid_t *child, char *map, uint64_t mode)
 			map = own_map(PROT_READ | PROT_EXEC);
 		ret = watch(map, mode);
 		ret = ret < 0 ? ret : 0;
+		if (hold && !hold_page(map))
+			ret = -EIO;
 		if (write(channel[1], &ret, sizeof(ret)) != sizeof(ret))
 			_exit(1);
 		pause();
@@ -641,7 +727,7 @@ static void refused_copy(struct __test_metadata *_metadata, uint64_t mode)
 	ASSERT_TRUE(make_watchable_file());
 	map = own_map(PROT_READ | PROT_EXEC);
 	ASSERT_NE(NULL, map);
-	ret = watched_child(&child, map, mode);
+	ret = watched_child(&child, map, mode, false);
 	if (ret) {
 		kill_child(child);
 		SKIP(return, "no userfaultfd of this kind for files in memory");
@@ -672,6 +758,43 @@ TEST_F(uprobe, refused_write)
 	refused_copy(_metadata, UFFDIO_REGISTER_MODE_WP);
 }
 
+/*
+ * Nor does one that has changed its text under a breakpoint, which cannot be taken
+ * away because somebody watches the page.
+ */
+TEST_F(uprobe, refused_removal)
+{
+	struct profile_row row;
+	int first, ret;
+	pid_t child;
+	char *map;
+
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_X86_64);
+	ASSERT_TRUE(make_watchable_file());
+	map = own_map(PROT_READ | PROT_EXEC);
+	ASSERT_NE(NULL, map);
+	first = text_attach(paths[0], sites[0].offset, false);
+	ASSERT_LE(0, first);
+	ASSERT_TRUE(poke(map + sites[0].offset));
+	ret = watched_child(&child, map, UFFDIO_REGISTER_MODE_WP, true);
+	if (ret) {
+		kill_child(child);
+		SKIP(return, "no userfaultfd of this kind for files in memory");
+	}
+
+	ASSERT_TRUE(define_probes());
+	EXPECT_EQ(0, enable("1")) TH_LOG("one process keeps all from being probed");
+	EXPECT_EQ(OWN_VALUE, call(map + sites[0].offset));
+	EXPECT_EQ(1, event_profile_rows(name, &row, 1));
+	EXPECT_EQ(0, row.hits);
+	EXPECT_EQ(2, row.missed);
+	EXPECT_EQ(0, enable("0"));
+	close(first);
+	EXPECT_EQ(0, remove_probes());
+	kill_child(child);
+	munmap(map, FILE_SIZE);
+}
+
 /* Text protected against writes after it was probed is restored all the same. */
 TEST_F(uprobe, protected_breakpoint)
 {
@@ -686,7 +809,7 @@ TEST_F(uprobe, protected_breakpoint)
 	/* The child shares the copy with the breakpoint until this mapping goes. */
 	map = own_map(PROT_READ | PROT_EXEC);
 	ASSERT_NE(NULL, map);
-	ret = watched_child(&child, map, UFFDIO_REGISTER_MODE_WP);
+	ret = watched_child(&child, map, UFFDIO_REGISTER_MODE_WP, false);
 	if (!ret)
 		EXPECT_EQ(1, changed_bytes(child, 0, map));
 	munmap(map, FILE_SIZE);
