@@ -30,12 +30,17 @@ ifneq ($(words $(BASE) $(PEER)),$(if $(PEER),2,1))
 $(error BASE and PEER name one version each)
 endif
 export BASE KDIR PEER CPUS
+# As scripts/common.sh does.
+export LC_ALL := C.UTF-8
+unexport LANGUAGE
 
 ROOT  := $(CURDIR)
 B     := build
 K     := $(B)/kernel/$(BASE)
 STAMP := $(B)/stamp
 IMAGE := arch/x86/boot/bzImage
+# What every kernel is built with.
+WITH  := $(STAMP)/toolchain scripts/build-kernel configs/guest.config
 
 # One build at a time: each uses all cores by itself.
 .NOTPARALLEL:
@@ -79,30 +84,30 @@ refresh:
 # What changed is known only after `tree` ran; these are older than their
 # dependents when nothing did. Of a kernel bzImage is what is written last.
 $(STAMP)/kernel $(STAMP)/tools: tree ;
-$(STAMP)/source: source
-	@mkdir -p $(@D)
-	@[ -e $@ ] || touch $@
+$(STAMP)/source: source ;
+$(STAMP)/toolchain: deps ;
 
-$(K)-base/$(IMAGE): $(STAMP)/source configs/guest.config
+$(K)-base/$(IMAGE): $(STAMP)/source $(WITH)
 	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base guest
-$(K)-series/$(IMAGE): $(STAMP)/kernel configs/guest.config
+$(K)-series/$(IMAGE): $(STAMP)/kernel $(WITH)
 	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-series guest
-$(K)-sanitizers/$(IMAGE): $(STAMP)/kernel configs/guest.config configs/sanitizers.config
+$(K)-sanitizers/$(IMAGE): $(STAMP)/kernel $(WITH) configs/sanitizers.config
 	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-sanitizers guest sanitizers
 
-$(K)-base-suites/$(IMAGE): $(STAMP)/source configs/guest.config configs/suites.config
+$(K)-base-suites/$(IMAGE): $(STAMP)/source $(WITH) configs/suites.config
 	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base-suites guest suites
-$(K)-series-suites/$(IMAGE): $(STAMP)/kernel configs/guest.config configs/suites.config
+$(K)-series-suites/$(IMAGE): $(STAMP)/kernel $(WITH) configs/suites.config
 	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-series-suites guest suites
 
-$(K)-kcsan/$(IMAGE): $(STAMP)/kernel configs/guest.config configs/kcsan.config
+$(K)-kcsan/$(IMAGE): $(STAMP)/kernel $(WITH) configs/kcsan.config
 	@scripts/build-kernel $(B)/tree/$(BASE) $(BASE)-kcsan guest kcsan
-$(K)-base-kcsan/$(IMAGE): $(STAMP)/source configs/guest.config configs/kcsan.config
+$(K)-base-kcsan/$(IMAGE): $(STAMP)/source $(WITH) configs/kcsan.config
 	@scripts/build-kernel $(B)/src/$(BASE) $(BASE)-base-kcsan guest kcsan
 
-$(B)/perf/perf: $(STAMP)/tools scripts/build-perf
+$(B)/perf/perf: $(STAMP)/tools $(STAMP)/toolchain scripts/build-perf
 	@scripts/build-perf
-$(STAMP)/selftests: $(STAMP)/tools scripts/build-selftests
+	@touch $@
+$(STAMP)/selftests: $(STAMP)/tools $(STAMP)/toolchain scripts/build-selftests
 	@scripts/build-selftests
 	@touch $@
 
@@ -135,9 +140,8 @@ litmus: source
 
 ##   make test         selftests on the patched kernel                        7 / 2
 test: $(K)-series/$(IMAGE) $(STAMP)/selftests
-	@mkdir -p $(B)/log
-	@selftests/meta/runner > $(B)/log/meta-runner.log || { cat $(B)/log/meta-runner.log; exit 1; }
 	@scripts/selftest test series $(SELFTESTS)
+	@selftests/meta/runner > $(B)/log/meta-runner.log || { cat $(B)/log/meta-runner.log; exit 1; }
 
 # Those that take some seconds only.
 QUICK := $(addsuffix _test,bpf_detach conserve emulate emulate_equiv files hostile perf_events \

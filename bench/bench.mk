@@ -30,7 +30,7 @@ $(METER_BIN)/project: $(addprefix bench/report/,project.c csv.c csv.h)
 
 # The kernel to compare with is fetched and built only when PEER names it.
 ifneq ($(PEER),)
-$(B)/kernel/$(PEER)-base/$(IMAGE): configs/guest.config configs/peer-$(PEER).config
+$(B)/kernel/$(PEER)-base/$(IMAGE): $(WITH) configs/peer-$(PEER).config
 	@bench/peer-source $(PEER)
 	@scripts/build-kernel $(B)/src/$(PEER) $(PEER)-base guest peer-$(PEER)
 endif
@@ -38,8 +38,9 @@ endif
 .PHONY: meter-tools meter census meter-selftest report gate
 meter-tools: $(METER_TOOLS)
 
-# Rows are measured again when the kernel, the tools or the list changed.
-$(B)/meter/%-rows.csv: $(B)/kernel/%/$(IMAGE) $(METER_TOOLS) bench/rows bench/meter
+# Rows are measured again when the kernel, QEMU, the tools or the list changed.
+$(B)/meter/%-rows.csv: $(B)/kernel/%/$(IMAGE) $(STAMP)/toolchain $(METER_TOOLS) \
+		bench/rows bench/meter scripts/guest
 	@mkdir -p $(@D)
 	@bench/meter --kernel $(B)/kernel/$* --name $* --out $(B)/meter/$* \
 		--series $(if $(findstring series,$*),$$(cat series kernel-patches/$(BASE)/*.patch | sha256sum | cut -c1-12),none) \

@@ -3,6 +3,9 @@
 # What every script shares. Source it; it needs bash, `set -eu` is its first act.
 set -euo pipefail
 unset CDPATH
+# What sha256sum, diff, apt and gcc say is read; the kernel's Makefile drops LC_ALL.
+unset LANGUAGE LC_MESSAGES
+export LC_ALL=C.UTF-8 LANG=C.UTF-8
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BASE=${BASE:-6.1}
@@ -62,6 +65,12 @@ phase() {
 		exit "$rc"
 	fi
 	printf '%4d s\n' $((SECONDS - start))
+}
+
+# begin NAME: what an earlier run of it came to does not count any more.
+begin() {
+	mkdir -p "$B/totals"
+	rm -f "$B/totals/$1" "$B/passed/$1"
 }
 
 # total NAME PASSED FAILED SKIPPED: what scripts/totals adds up.

@@ -52,14 +52,25 @@ stage() {
 	fi
 }
 
+# edited_files: what of series and overlay is not in the tree as 'make tree' left it.
+edited_files() {
+	[ ! -e "$TREE/.staged.sha256" ] ||
+		(cd "$TREE" && { sha256sum --quiet -c .staged.sha256 2>/dev/null || true; } | sed 's/: FAILED.*//')
+}
+
 # write_sums: what the tree holds of series and overlay, by which an edit is
 # told, and of which patches.
 write_sums() {
 	(cd "$TREE" && sort -u .staged | while read -r file; do
 		[ ! -e "$file" ] || sha256sum "$file"
 	done) >"$TREE/.staged.sha256.part"
-	patches_sum >"$TREE/.staged.series"
+	note_patches
 	mv "$TREE/.staged.sha256.part" "$TREE/.staged.sha256"
+}
+# note_patches: the tree has them as they are in the repository.
+note_patches() {
+	patches_sum >"$TREE/.staged.series.part"
+	mv "$TREE/.staged.series.part" "$TREE/.staged.series"
 }
 # patches_sum: of the series as it stands in the repository.
 patches_sum() {

@@ -107,7 +107,7 @@ check "library loaded twice by dlmopen()" says "$tmp/out" \
 	"one:turn 0 two:turn 0 two:end 0 lib:hit 1 lib:hit 1"
 check "library loaded twice by dlmopen(): each hit" samples sdt_lib:hit 20
 remove
-check "no event left" [ ! -s $events ]
+check "no event left" [ -z "$(cat $events)" ]
 
 rm -rf "$tmp"
 echo "$passed passed, $failed failed, 0 skipped"
