@@ -437,7 +437,7 @@ static void tracer(pid_t pid, int *attached)
 /* Up to which what takes that many seconds has begun, or has ended, as often as not. */
 static unsigned int until_us(double seconds)
 {
-	return 2e6 * seconds + 2000;
+	return 1.2e6 * seconds + 1000;
 }
 
 /* How many counters and sites are not as the file has them. */

@@ -400,4 +400,81 @@ TEST_F(uprobe, registered_and_unregistered)
 	});
 }
 
+/* A thread that moves the hit page to and fro, unless it is told to rest. */
+static struct mover {
+	pthread_t	thread;
+	char		*at, *there;
+	volatile bool	stop, rest, rests, failed;
+} mover;
+
+static void *move_page(void *unused)
+{
+	char *to;
+
+	while (!mover.stop) {
+		mover.rests = mover.rest;
+		if (mover.rests)
+			continue;
+		to = mover.there;
+		if (mremap(mover.at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+			mover.failed = true;
+		mover.there = mover.at;
+		mover.at = to;
+	}
+	return unused;
+}
+
+static void mover_rest(bool rest)
+{
+	mover.rest = rest;
+	while (mover.rests != rest)
+		;
+}
+
+/*
+ * A page that moves while a probe comes has its breakpoint, wherever it is by then,
+ * and none if it moves while the probe goes.
+ */
+TEST_F(uprobe, moved_during_walk)
+{
+	struct upl_probe probe = { .offset = probed[0] * PAGE, .pid = getpid(), .cpu = -1 };
+	unsigned long rounds = 0, lost = 0, left = 0;
+	struct timespec begin;
+	uint64_t counted;
+
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);
+	race.area = mmap(NULL, 4 * MAP_PAGES * PAGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, race.area);
+	ASSERT_EQ(0, file_create(&race.a, 0)) TH_LOG("%s", upl_reason());
+	ASSERT_EQ(0, upl_detach(race.a.links[0]));
+	probe.path = race.a.path;
+	ASSERT_NE(MAP_FAILED, map_at(&race.a, race.area));
+	mover.at = race.area + HIT_PAGE * PAGE;
+	mover.there = race.area + 2 * MAP_PAGES * PAGE;
+	ASSERT_EQ(0, pthread_create(&mover.thread, NULL, move_page, NULL));
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (; time_left(&begin, rounds); rounds++) {
+		mover_rest(false);
+		ASSERT_EQ(0, upl_attach(&probe, UPL_PERF, &race.a.links[0]))
+			TH_LOG("%s", upl_reason());
+		mover_rest(true);
+		EXPECT_EQ(expected_at(0), ((int (*)(void))mover.at)());
+		ASSERT_EQ(0, upl_count(race.a.links[0], &counted));
+		lost += counted != 1;
+		mover_rest(false);
+		ASSERT_EQ(0, upl_detach(race.a.links[0]));
+		mover_rest(true);
+		left += *(unsigned char *)mover.at != 0xb8;
+	}
+	mover.stop = true;
+	pthread_join(mover.thread, NULL);
+	unlink(race.a.path);
+	EXPECT_FALSE(mover.failed);
+	EXPECT_EQ(0, lost) TH_LOG("calls not counted");
+	EXPECT_EQ(0, left) TH_LOG("breakpoints left behind");
+	TH_LOG("%lu rounds", rounds);
+}
+
 TEST_HARNESS_MAIN
