@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+/* An older C library has neither the header nor registers anything. */
+#if __has_include("sys/rseq.h")
+#include <sys/rseq.h>
+#endif
 
 #include "hitter.h"
 
@@ -24,9 +27,11 @@ int pin(pthread_t thread, int cpu)
  */
 static void forget_rseq(void)
 {
+#ifdef RSEQ_SIG
 	if (__rseq_size)
 		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
 			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+#endif
 }
 
 /*

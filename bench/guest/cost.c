@@ -76,6 +76,14 @@ static void op_mmap_munmap(unsigned int worker, void *data)
 	DONE;
 }
 
+/* The same of a page with a breakpoint: for it there must be a probe. */
+static void op_mmap_probed(unsigned int worker, void *data)
+{
+	BEGIN;
+	munmap(map(sites.fd), PAGE);
+	DONE;
+}
+
 static void op_mmap_anon(unsigned int w, void *d) { do_mmap(-1); }
 static void op_mmap_file(unsigned int w, void *d) { do_mmap(self); }
 static void op_munmap_anon(unsigned int w, void *d) { do_munmap(-1); }
@@ -228,6 +236,7 @@ static const struct {
 	{ "munmap-anon", op_munmap_anon, false },
 	{ "munmap-file", op_munmap_file, false },
 	{ "mmap-munmap", op_mmap_munmap, false },
+	{ "mmap-probed", op_mmap_probed, false },
 	{ "fault", op_fault, false },
 	{ "fork", op_fork, true },
 	{ "exec", op_exec, true },

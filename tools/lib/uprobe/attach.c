@@ -4,9 +4,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+/* glibc has a function for it since 2.34 */
+#ifndef __NR_close_range
+#define __NR_close_range	436
+#endif
 
 const char * const upl_consumer_names[UPL_NR_CONSUMERS] = {
 	[UPL_NONE]		= "none",
@@ -98,7 +104,7 @@ static void close_together(int *fds, unsigned int nr)
 			if (fds[last] != fds[last - 1] + 1)
 				break;
 		}
-		if (!close_range(fds[first], fds[last - 1], 0))
+		if (!syscall(__NR_close_range, fds[first], fds[last - 1], 0))
 			continue;
 		/* Linux before 5.9 */
 		for (; first < last; first++)

@@ -24,7 +24,7 @@
 
 static const char *consumer_str = "bpf";
 static const char *csv;
-static const char *ways_str = "each,together,exit";
+static const char *ways_str;
 static unsigned int nr_probes = 16;
 static unsigned int nr_processes;
 static bool measure_fork;
@@ -37,7 +37,7 @@ static const struct option options[] = {
 	OPT_BOOLEAN('F', "fork", &measure_fork,
 		    "how long fork takes elsewhere meanwhile"),
 	UB_OPT_STRING('w', "ways", &ways_str, "list",
-		      "which of each,together,exit (default: all)"),
+		      "which of each,together,exit (default: all that the consumer can)"),
 	UB_OPT_CONSUMER(&consumer_str),
 	UB_OPT_CSV(&csv),
 	OPT_END()
@@ -98,6 +98,7 @@ struct state {
 	unsigned char		*copy;		/* for the sites of another */
 	struct ub_forker	*forker;
 	struct ub_stats		ms[NR_OPS];
+	double			ms_bare;	/* least end of a tracer without probes */
 };
 
 static uint64_t begin(struct state *state, enum op op)
@@ -217,35 +218,34 @@ static int run_together(struct state *state)
 }
 
 /* The tracer says whether it is ready, then waits to be killed. */
-static void tracer(struct state *state, int ready_fd, pid_t parent)
+static void tracer(struct state *state, bool attach, int ready_fd, pid_t parent)
 {
 	char ok = 1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	if (upl_attach_all(state->probes, state->nr, state->consumer, state->links)) {
-		ub_lib_error();
-		_exit(1);
-	}
-	if (check_attached(state) || write(ready_fd, &ok, 1) != 1)
+	if (attach && upl_attach_all(state->probes, state->nr, state->consumer, state->links))
+		_exit(ub_lib_error());
+	if ((attach && check_attached(state)) || write(ready_fd, &ok, 1) != 1)
 		_exit(1);
 	for (;;)
 		pause();
 }
 
-static int run_exit(struct state *state)
+/* How long the end of a tracer takes, with all probes or with none. */
+static int time_exit(struct state *state, bool attach, double *ms)
 {
 	pid_t pid, parent = getpid();
 	uint64_t start;
-	int fds[2];
+	int fds[2], status;
 	char ok = 0;
 
 	if (pipe(fds))
 		return ub_error("cannot create a pipe: %s", strerror(errno));
 	pid = fork();
 	if (!pid)
-		tracer(state, fds[1], parent);
+		tracer(state, attach, fds[1], parent);
 	close(fds[1]);
 	if (pid < 0 || read(fds[0], &ok, 1) != 1)
 		ok = 0;
@@ -253,12 +253,32 @@ static int run_exit(struct state *state)
 	if (pid < 0)
 		return ub_error("cannot fork: %s", strerror(errno));
 
-	start = begin(state, TRACER_EXIT);
+	ub_forker_phase(state->forker, attach ? TRACER_EXIT : UB_FORKER_PAUSE);
+	start = ub_now_ns();
 	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	end(state, TRACER_EXIT, start);
-	/* If not, it has said why. */
-	return ok ? check_detached(state) : 1;
+	waitpid(pid, &status, 0);
+	*ms = (ub_now_ns() - start) / 1e6;
+	ub_forker_phase(state->forker, UB_FORKER_PAUSE);
+	if (ok)
+		return 0;
+	/* Who ends by itself has said why. */
+	return WIFSIGNALED(status) ?
+		ub_error("a tracer has died: out of memory, or killed?") : 1;
+}
+
+static int run_exit(struct state *state)
+{
+	double bare, ms;
+	int ret;
+
+	ret = time_exit(state, false, &bare);
+	if (!ret)
+		ret = time_exit(state, true, &ms);
+	if (ret)
+		return ret;
+	state->ms_bare = fmin(state->ms_bare, bare);
+	ub_stats_add(&state->ms[TRACER_EXIT], ms);
+	return check_detached(state);
 }
 
 #define IDLE_MS		1000
@@ -274,12 +294,20 @@ static const struct way {
 	{ "exit",	run_exit,	true },
 };
 
-/* Is that one in the list of --ways? */
+/* Trace events outlive the process that defined them. */
+static bool possible(const struct way *way, enum upl_consumer consumer)
+{
+	return !way->needs_owned || consumer == UPL_PERF || consumer == UPL_BPF;
+}
+
+/* Is that one in the list of --ways? Without a list, all are. */
 static bool wanted(const struct way *way)
 {
 	size_t len = strlen(way->name);
 	const char *at;
 
+	if (!ways_str)
+		return true;
 	for (at = ways_str; *at; at += strcspn(at, ",")) {
 		at += *at == ',';
 		if (!strncmp(at, way->name, len) && (!at[len] || at[len] == ','))
@@ -288,14 +316,20 @@ static bool wanted(const struct way *way)
 	return false;
 }
 
-static int check_ways(void)
+static int check_ways(enum upl_consumer consumer)
 {
-	size_t len, known = 0;
+	size_t known = 0;
 	unsigned int i;
 
+	if (!ways_str)
+		return 0;
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
-		len = strlen(ways[i].name);
-		known += wanted(&ways[i]) ? len + 1 : 0;
+		if (!wanted(&ways[i]))
+			continue;
+		if (!possible(&ways[i], consumer))
+			return ub_error("--ways %s is not for %s: use -c perf or bpf",
+					ways[i].name, upl_consumer_names[consumer]);
+		known += strlen(ways[i].name) + 1;
 	}
 	return known && known == strlen(ways_str) + 1 ? 0 :
 		ub_error("--ways is a list of each, together, exit: not '%s'", ways_str);
@@ -303,13 +337,11 @@ static int check_ways(void)
 
 static int run_ways(struct state *state)
 {
-	/* Trace events outlive the process that defined them. */
-	bool owned = state->consumer == UPL_PERF || state->consumer == UPL_BPF;
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; !ret && i < ARRAY_SIZE(ways) && !ub_interrupted(); i++) {
-		if (wanted(&ways[i]) && (owned || !ways[i].needs_owned))
+		if (wanted(&ways[i]) && possible(&ways[i], state->consumer))
 			ret = ways[i].run(state);
 	}
 	return ret;
@@ -337,15 +369,18 @@ static int run_repeats(struct state *state)
 	return ret;
 }
 
-static void report_rows(struct ub_report *report, const struct state *state)
+static void report_rows(struct ub_report *report, struct state *state)
 {
 	enum op op;
 
 	for (op = 0; op < NR_OPS; op++) {
-		const struct ub_stats *ms = &state->ms[op];
+		struct ub_stats *ms = &state->ms[op];
 		union ub_cell cells[COL_NR] = {};
 		struct ub_fork_times fork;
 
+		/* The least: the mean of few is sometimes the longer one. */
+		if (op == TRACER_EXIT)
+			ms->mean = fmax(ms->mean - state->ms_bare, 0);
 		ub_forker_times(state->forker, op, &fork);
 		if (!ms->nr && !fork.nr)
 			continue;
@@ -452,7 +487,7 @@ static void state_free(struct state *state)
 
 int bench_uprobe_attach(int argc, const char **argv)
 {
-	struct state state = {};
+	struct state state = { .ms_bare = INFINITY };
 	struct ub_report report;
 	unsigned int i;
 	int ret;
@@ -464,7 +499,7 @@ int bench_uprobe_attach(int argc, const char **argv)
 	state.consumer = ret;
 	if (state.consumer == UPL_NONE)
 		return ub_error("nothing to attach: use another consumer than 'none'");
-	if (check_ways())
+	if (check_ways(state.consumer))
 		return 1;
 	for (i = COL_FORKS; !measure_fork && i < COL_NR; i++)
 		columns[i].title = NULL;

@@ -233,9 +233,43 @@ void ub_stats_add(struct ub_stats *stats, double value)
 
 double ub_stats_stddev_pct(const struct ub_stats *stats)
 {
-	if (stats->nr < 2)
+	if (stats->nr < 2 || !stats->mean)
 		return NAN;
 	return 100 * sqrt(stats->m2 / (stats->nr - 1)) / stats->mean;
+}
+
+/* ---- hits ---- */
+
+static bool counts(enum upl_consumer consumer)
+{
+	return consumer != UPL_NONE && consumer != UPL_BPF;
+}
+
+int ub_count(struct upl_link *link, enum upl_consumer consumer, uint64_t *hits)
+{
+	*hits = 0;
+	return counts(consumer) && upl_count(link, hits) ? ub_lib_error() : 0;
+}
+
+int ub_check_count(struct upl_link *link, enum upl_consumer consumer,
+		   uint64_t before, uint64_t calls, double *share)
+{
+	uint64_t counted;
+	int ret;
+
+	*share = NAN;
+	ret = ub_count(link, consumer, &counted);
+	if (ret || !counts(consumer))
+		return ret;
+
+	counted -= before;
+	*share = (double)counted / calls;
+	/* uprobe_profile loses some where its counter is not per CPU. */
+	if (counted == calls || (consumer == UPL_FTRACE && counted && counted < calls))
+		return 0;
+	return ub_error("the consumer %s counted %llu hits for %llu calls",
+			upl_consumer_names[consumer], (unsigned long long)counted,
+			(unsigned long long)calls);
 }
 
 /* ---- rows ---- */
@@ -263,6 +297,8 @@ int ub_report_begin(struct ub_report *report, const struct ub_column *columns,
 	for (col = columns; col->name; col++)
 		fprintf(report->csv, ",%s", col->name);
 	fputc('\n', report->csv);
+	/* Or it would be there once more when a child has something to say. */
+	fflush(report->csv);
 	return 0;
 }
 

@@ -105,8 +105,20 @@ struct ub_stats {
 };
 
 void ub_stats_add(struct ub_stats *stats, double value);
-/* Standard deviation in percent of the mean; NAN for less than two values. */
+/* Standard deviation in percent of the mean; NAN for less than two values or a mean of 0. */
 double ub_stats_stddev_pct(const struct ub_stats *stats);
+
+/* ---- hits ---- */
+
+/* Those that the consumer has counted so far; 0 where it does not count. */
+int ub_count(struct upl_link *link, enum upl_consumer consumer, uint64_t *hits);
+
+/*
+ * Since it had counted so many, there were these calls. An exit status if it
+ * has not counted each; *share is what it has, NAN where it does not count.
+ */
+int ub_check_count(struct upl_link *link, enum upl_consumer consumer,
+		   uint64_t before, uint64_t calls, double *share);
 
 /* ---- rows ---- */
 

@@ -235,6 +235,8 @@ static int run_state(struct team *team, const struct ub_cpus *cpus, enum state s
 		     double *rate)
 {
 	struct upl_link *link = NULL;
+	uint64_t before;
+	double share;
 	int ret = 0;
 
 	/* The workers of the last window are gone: nobody else hits it. */
@@ -243,9 +245,14 @@ static int run_state(struct team *team, const struct ub_cpus *cpus, enum state s
 			return ub_lib_error();
 		if (upl_check_fires(link, run_program_once))
 			ret = ub_lib_error();
+		else
+			ret = ub_count(link, consumer, &before);
 	}
 	if (!ret)
 		ret = run_window(team, cpus, rate);
+	/* All that was started has ended. */
+	if (!ret && state == PROBED)
+		ret = ub_check_count(link, consumer, before, count_execs(team), &share);
 	if (upl_detach(link))
 		ret = ub_lib_error();
 	return ret;

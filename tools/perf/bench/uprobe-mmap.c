@@ -2,7 +2,7 @@
 /*
  * mmap: what probes cost those who do not hit them. Maps and unmaps a file
  * without probes and one with a probe, and forks, while 0, 1 and K probes are
- * active in a third file.
+ * active in a third file, which another process holds.
  */
 #include <errno.h>
 #include <math.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/kernel.h>
@@ -106,14 +107,11 @@ static int check_probed(struct upl_link *link)
 	return ret ? ub_lib_error() : 0;
 }
 
-static int time_op(unsigned int i, enum upl_consumer consumer,
-		   struct ub_stats *stats)
+static int time_op(unsigned int i, enum upl_consumer consumer, double *ns)
 {
 	struct upl_link *link = NULL;
 	struct upl_probe probe;
-	unsigned int r;
 	int ret = 0;
-	double ns;
 
 	if (ops[i].needs_probe) {
 		upl_sites_probe(&probed, 0, &probe);
@@ -121,17 +119,85 @@ static int time_op(unsigned int i, enum upl_consumer consumer,
 			return ub_lib_error();
 		ret = check_probed(link);
 	}
-
-	/* The first one is for the caches. */
-	for (r = 0; !ret && r <= bench_repeat && !ub_interrupted(); r++) {
-		ret = ub_time(ops[i].op, ops[i].arg, 8, duration, &ns);
-		if (!ret && r)
-			ub_stats_add(stats, ns);
-	}
-
+	if (!ret)
+		ret = ub_time(ops[i].op, ops[i].arg, 8, duration, ns);
 	if (upl_detach(link))
 		ret = ub_lib_error();
 	return ret;
+}
+
+/*
+ * Who holds the probes elsewhere: not the process that forks, whose children
+ * would copy the descriptors and close them.
+ */
+struct holder {
+	pid_t		pid;		/* 0: nobody */
+	int		fd;		/* it ends when that is closed */
+	unsigned int	nr;		/* of its probes */
+};
+
+static void hold(int fd, enum upl_consumer consumer, unsigned int nr)
+{
+	struct upl_probe *probes = calloc(nr, sizeof(*probes));
+	struct upl_link **links = calloc(nr, sizeof(*links));
+	unsigned int i;
+	char ok = 1;
+
+	if (!probes || !links)
+		_exit(ub_error("out of memory for %u probes", nr));
+	for (i = 0; i < nr; i++)
+		upl_sites_probe(&elsewhere, i, &probes[i]);
+	if (upl_attach_all(probes, nr, consumer, links))
+		_exit(ub_lib_error());
+	/* Neither is worth a word if the other end is gone. */
+	if (send(fd, &ok, 1, MSG_NOSIGNAL) == 1)
+		recv(fd, &ok, 1, 0);
+	_exit(upl_detach_all(links, nr) ? ub_lib_error() : 0);
+}
+
+/* If it had no success, it has said why. */
+static int holder_stop(struct holder *holder)
+{
+	int status;
+
+	if (!holder->pid)
+		return 0;
+	close(holder->fd);
+	if (waitpid(holder->pid, &status, 0) < 0 || WIFSIGNALED(status))
+		ub_error("the process that holds the probes has died: out of memory, or killed?");
+	*holder = (struct holder) {};
+	return !!status;
+}
+
+/* Probes elsewhere: so many from now on. */
+static int holder_set(struct holder *holder, enum upl_consumer consumer, unsigned int nr)
+{
+	int fds[2], ret;
+	pid_t pid;
+	char ok;
+
+	if (nr == holder->nr)
+		return 0;
+	ret = holder_stop(holder);
+	if (ret || !nr)
+		return ret;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return ub_error("cannot create a socket: %s", strerror(errno));
+	pid = fork();
+	if (!pid) {
+		close(fds[0]);
+		hold(fds[1], consumer, nr);
+	}
+	close(fds[1]);
+	if (pid < 0) {
+		close(fds[0]);
+		return ub_error("cannot fork: %s", strerror(errno));
+	}
+	*holder = (struct holder) { pid, fds[0], nr };
+	if (recv(holder->fd, &ok, 1, 0) != 1)
+		return holder_stop(holder) ?: 1;
+	return 0;
 }
 
 static void report_row(struct ub_report *report, enum upl_consumer consumer,
@@ -152,54 +218,52 @@ static void report_row(struct ub_report *report, enum upl_consumer consumer,
 	ub_report_row(report, cells);
 }
 
-/* All operations with nr probes elsewhere; none: means with no probe there. */
-static int run_level(struct ub_report *report, enum upl_consumer consumer,
-		     unsigned int nr, struct upl_link **links, double *none)
+static int run_level(enum upl_consumer consumer, struct ub_stats *stats)
 {
-	struct upl_probe *probes = calloc(nr + 1, sizeof(*probes));
 	unsigned int i;
 	int ret = 0;
-
-	if (!probes)
-		return ub_error("out of memory for %u probes", nr);
-	for (i = 0; i < nr; i++)
-		upl_sites_probe(&elsewhere, i, &probes[i]);
-	if (nr && upl_attach_all(probes, nr, consumer, links)) {
-		free(probes);
-		return ub_lib_error();
-	}
+	double ns;
 
 	for (i = 0; !ret && i < NR_OPS && !ub_interrupted(); i++) {
-		struct ub_stats ns = {};
-
 		ret = time_op(i, consumer, &ns);
-		if (ret || ub_interrupted())
-			break;
-		if (!nr)
-			none[i] = ns.mean;
-		report_row(report, consumer, ops[i].name, nr, &ns, none[i]);
+		if (!ret)
+			ub_stats_add(&stats[i], ns);
 	}
-
-	if (nr && upl_detach_all(links, nr))
-		ret = ub_lib_error();
-	free(probes);
 	return ret;
 }
 
 static int run_levels(struct ub_report *report, enum upl_consumer consumer)
 {
 	const unsigned int levels[] = { 0, 1, nr_probes };
-	struct upl_link **links = calloc(nr_probes, sizeof(*links));
-	unsigned int i, nr_levels = nr_probes > 1 ? 3 : 2;
-	double none[NR_OPS];
+	unsigned int r, i, level, nr_levels = nr_probes > 1 ? 3 : 2;
+	struct ub_stats stats[ARRAY_SIZE(levels)][NR_OPS] = {};
+	struct holder holder = {};
 	int ret = 0;
 
-	if (!links)
-		return ub_error("out of memory for %u probes", nr_probes);
-	for (i = 0; !ret && i < nr_levels && !ub_interrupted(); i++)
-		ret = run_level(report, consumer, levels[i], links, none);
-	free(links);
-	return ret;
+	/*
+	 * In turn, so that all see the same machine; up and down, so that most
+	 * probes come and go once in two turns. The first is for caches.
+	 */
+	for (r = 0; !ret && r <= bench_repeat; r++) {
+		for (i = 0; !ret && i < nr_levels && !ub_interrupted(); i++) {
+			level = r % 2 ? nr_levels - 1 - i : i;
+			ret = holder_set(&holder, consumer, levels[level]);
+			if (!ret)
+				ret = run_level(consumer, stats[level]);
+		}
+		if (!r)
+			memset(stats, 0, sizeof(stats));
+	}
+	ret |= holder_stop(&holder);
+	if (ret || ub_interrupted())
+		return ret;
+
+	for (level = 0; level < nr_levels; level++) {
+		for (i = 0; i < NR_OPS; i++)
+			report_row(report, consumer, ops[i].name, levels[level],
+				   &stats[level][i], stats[0][i].mean);
+	}
+	return 0;
 }
 
 static void destroy_files(void)

@@ -5,7 +5,7 @@
  *
  * Workers write nothing but a counter on a cache line of their own. The parent
  * reads all counters at both ends of each window, so that neither start nor
- * warm-up nor end are in it. When all is over, what the consumer has counted
+ * warm-up nor end are in it. When they have ended, what the consumer has counted
  * is compared with what the workers have called.
  */
 #include <errno.h>
@@ -52,7 +52,6 @@ struct worker {
 struct control {
 	unsigned int	ready;
 	bool		go;
-	bool		storm;
 	bool		warm;
 	bool		stop;
 } __aligned(LINE);
@@ -166,10 +165,6 @@ static void storm(struct worker *worker)
 	void *map;
 
 	while (!READ_ONCE(worker->control->stop)) {
-		if (!READ_ONCE(worker->control->storm)) {
-			usleep(1000);
-			continue;
-		}
 		map = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map == MAP_FAILED || munmap(map, size)) {
 			worker->failed = 1;
@@ -258,15 +253,16 @@ static void crew_free(struct crew *crew)
 }
 
 static int crew_start(struct crew *crew, const struct ub_cpus *cpus,
-		      unsigned int nr_hitters, void (*fn)(void))
+		      unsigned int nr_hitters, unsigned int nr_stormers,
+		      void (*fn)(void))
 {
-	unsigned int i, nr = nr_hitters + nr_storm;
+	unsigned int i, nr = nr_hitters + nr_stormers;
 	struct worker *worker;
 	int err;
 
 	memset(crew, 0, sizeof(*crew));
 	crew->nr_hitters = nr_hitters;
-	crew->nr_storm = nr_storm;
+	crew->nr_storm = nr_stormers;
 	crew->size = sizeof(*crew->control) + nr * sizeof(*crew->workers);
 	crew->control = mmap(NULL, crew->size, PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -337,16 +333,17 @@ static double waits_per_hit(const struct crew *crew)
 struct result {
 	struct ub_stats	hits;			/* per second */
 	struct ub_stats	maps;
+	double		counted;		/* share of all hits */
+	double		waits;			/* per hit */
 };
 
-static int measure(struct crew *crew, bool with_storm, struct result *result)
+static int measure(struct crew *crew, struct result *result)
 {
 	const struct worker *stormers = crew->workers + crew->nr_hitters;
 	uint64_t hits, maps, start;
 	unsigned int i;
 	double secs;
 
-	WRITE_ONCE(crew->control->storm, with_storm);
 	if (!ub_sleep_ms(warmup))
 		return 1;
 	WRITE_ONCE(crew->control->warm, true);
@@ -371,33 +368,6 @@ static int measure(struct crew *crew, bool with_storm, struct result *result)
 	return crew_failed(crew);
 }
 
-/*
- * Share of the hits that the consumer has counted; NAN where it does not count.
- * Perf's counts are exact, or the figures are not of what they claim to be.
- */
-static int check_count(struct upl_link *link, uint64_t before, uint64_t hits,
-		       enum upl_consumer consumer, double *share)
-{
-	uint64_t after;
-	int ret;
-
-	*share = NAN;
-	if (consumer == UPL_NONE || consumer == UPL_BPF)
-		return 0;
-	ret = upl_count(link, &after);
-	if (ret)
-		return ub_lib_error();
-
-	*share = (double)(after - before) / hits;
-	if (after - before > hits || after == before ||
-	    (consumer != UPL_FTRACE && after - before != hits))
-		return ub_error("the consumer %s counted %llu of %llu hits",
-				upl_consumer_names[consumer],
-				(unsigned long long)(after - before),
-				(unsigned long long)hits);
-	return 0;
-}
-
 struct setup {
 	struct upl_probe	probe;
 	enum upl_consumer	consumer;
@@ -407,8 +377,7 @@ struct setup {
 
 static void report_row(struct ub_report *report, const struct setup *setup,
 		       unsigned int nr, const struct result *calm,
-		       const struct result *stormy, double single, double share,
-		       double waited)
+		       const struct result *stormy, double single)
 {
 	const struct result *result = stormy ?: calm;
 	unsigned int busy = nr < setup->cpus.nr ? nr : setup->cpus.nr;
@@ -429,11 +398,37 @@ static void report_row(struct ub_report *report, const struct setup *setup,
 		[COL_EFFICIENCY].number	= rate / busy / single,
 		[COL_KEPT].number	= stormy ? rate / calm->hits.mean : NAN,
 		[COL_MAPS].number	= stormy ? stormy->maps.mean : NAN,
-		[COL_COUNTED].number	= share,
-		[COL_WAITS].number	= waited,
+		[COL_COUNTED].number	= result->counted,
+		[COL_WAITS].number	= result->waits,
 	};
 
 	ub_report_row(report, cells);
+}
+
+/* Workers of its own, so that each result has its own count and waits. */
+static int run_crew(const struct setup *setup, struct upl_link *link, unsigned int nr,
+		    unsigned int nr_stormers, struct result *result)
+{
+	struct crew crew;
+	uint64_t before;
+	int ret;
+
+	ret = ub_count(link, setup->consumer, &before);
+	if (ret)
+		return ret;
+
+	ret = crew_start(&crew, &setup->cpus, nr, nr_stormers, setup->fn);
+	if (!ret)
+		ret = measure(&crew, result);
+	if (crew.control)
+		ret |= crew_stop(&crew, ret);
+	if (!ret)
+		ret = ub_check_count(link, setup->consumer, before,
+				     sum(crew.workers, nr), &result->counted);
+	if (!ret)
+		result->waits = waits_per_hit(&crew);
+	crew_free(&crew);
+	return ret;
 }
 
 /* One number of threads; single is the rate of one, or still 0. */
@@ -441,37 +436,19 @@ static int run_one(struct ub_report *report, const struct setup *setup,
 		   struct upl_link *link, unsigned int nr, double *single)
 {
 	struct result calm = {}, stormy = {};
-	uint64_t before = 0;
-	double share, waited = NAN;
-	struct crew crew;
 	int ret;
 
-	if (setup->consumer != UPL_NONE && setup->consumer != UPL_BPF &&
-	    upl_count(link, &before))
-		return ub_lib_error();
-
-	ret = crew_start(&crew, &setup->cpus, nr, setup->fn);
-	if (!ret)
-		ret = measure(&crew, false, &calm);
+	ret = run_crew(setup, link, nr, 0, &calm);
 	if (!ret && nr_storm)
-		ret = measure(&crew, true, &stormy);
-	if (crew.control)
-		ret |= crew_stop(&crew, ret);
-	if (!ret)
-		ret = check_count(link, before, sum(crew.workers, nr),
-				  setup->consumer, &share);
-	if (!ret)
-		waited = waits_per_hit(&crew);
-	crew_free(&crew);
+		ret = run_crew(setup, link, nr, nr_storm, &stormy);
 	if (ret)
 		return ret;
 
 	if (nr == 1)
 		*single = calm.hits.mean;
-	report_row(report, setup, nr, &calm, NULL, *single, share, waited);
+	report_row(report, setup, nr, &calm, NULL, *single);
 	if (nr_storm)
-		report_row(report, setup, nr, &calm, &stormy, *single, share,
-			   waited);
+		report_row(report, setup, nr, &calm, &stormy, *single);
 	return 0;
 }
 
@@ -593,6 +570,9 @@ static int attach_and_run(struct ub_report *report, const struct setup *setup)
 		ret = ub_lib_error();
 	else
 		ret = run_all(report, setup, link);
+	/* For those that do not count. */
+	if (!ret && !ub_interrupted() && upl_check_fires(link, setup->fn))
+		ret = ub_lib_error();
 
 	if (upl_detach(link))
 		ret = ub_lib_error();
