@@ -993,6 +993,53 @@ TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
 	unlink(path);
 }
 
+/* ---- all faults at once ---- */
+
+FIXTURE(starved) {
+};
+
+FIXTURE_SETUP(starved)
+{
+	EXPECT_EQ(0, kernel_log_faults(NULL));
+}
+
+FIXTURE_TEARDOWN(starved)
+{
+	EXPECT_TRUE(restore_settings());
+	EXPECT_EQ(0, kernel_log_faults("uprobe: "));
+}
+
+/*
+ * Who gets no memory at all removes nothing that must be copied: it is done later,
+ * in processes that do not come by as well.
+ */
+TEST_F(starved, removed_later)
+{
+	struct attempt a = { .event = -1, .prog = -1 };
+	const char *why;
+	int fd;
+
+	REQUIRE(NEED_ROOT | NEED_PMU | NEED_X86_64);
+	if (!faults_ready())
+		SKIP(return, "no fault injection");
+	snprintf(path, sizeof(path), "/tmp/fault_test.%d", getpid());
+	ASSERT_EQ(0, text_write(path));
+	why = attach_and_share(&a);
+	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
+	ASSERT_TRUE(set_fault("verbose", "0") && set_fault("task-filter", "Y") &&
+		    set_fault("times", "-1") && set_fault("probability", "100"));
+	fd = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	ASSERT_EQ(1, write(fd, "1", 1));
+	close_event(&a);
+	ASSERT_EQ(1, write(fd, "0", 1));
+	close(fd);
+	EXPECT_EQ(0, a.failed);
+	EXPECT_NE((char)0x90, a.text[text_offset(NOP)]) TH_LOG("removed: this proves nothing");
+	why = both_restored(&a);
+	EXPECT_EQ(NULL, why) TH_LOG("%s", why);
+	unlink(path);
+}
+
 /* ---- and after all of them ---- */
 
 FIXTURE(afterwards) {
