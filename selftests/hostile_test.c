@@ -187,7 +187,7 @@ static void call_own_breakpoint(void)
  */
 TEST_F(uprobe, own_breakpoint)
 {
-	const char code[] = "\x90\xc3\xcc\xc3";
+	static const char code[] = "\x90\xc3\xcc\xc3";
 	int nop, trap;
 	char *map;
 
