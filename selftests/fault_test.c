@@ -547,12 +547,12 @@ static bool counter_becomes(int value)
 	return *counter == value;
 }
 
-static int open_counter(struct attempt *a, enum function which)
+static int open_counter(struct attempt *a, enum function which, bool children)
 {
 	struct upl_probe probe = {
 		.path = path, .offset = text_offset(which), .ref_ctr_offset = COUNTER, .cpu = -1,
 	};
-	int event = event_open(&probe, true);
+	int event = event_open(&probe, children);
 
 	a->failed = event < 0 ? -event : 0;
 	return event;
@@ -565,7 +565,7 @@ static const char *map_both(struct attempt *a)
 
 static void open_counted(struct attempt *a)
 {
-	a->event = open_counter(a, STEP);
+	a->event = open_counter(a, STEP, true);
 }
 
 static const char *attach_counted(struct attempt *a)
@@ -615,7 +615,7 @@ static int other_event;
 
 static void open_other(struct attempt *a)
 {
-	other_event = open_counter(a, PUSH);
+	other_event = open_counter(a, PUSH, true);
 }
 
 static const char *attach_two(struct attempt *a)
@@ -719,14 +719,11 @@ static const char *both_lowered(struct attempt *a)
 static const char *attach_counted_alone(struct attempt *a)
 {
 	const char *why = map_both(a);
-	struct upl_probe probe = {
-		.path = path, .offset = text_offset(STEP), .ref_ctr_offset = COUNTER, .cpu = -1,
-	};
 
 	if (why)
 		return why;
-	a->event = event_open(&probe, false);
-	if (a->event < 0)
+	a->event = open_counter(a, STEP, false);
+	if (a->failed)
 		return "cannot attach with a counter";
 	return *counter == 1 ? NULL : "attached, and the counter is not 1";
 }

@@ -279,6 +279,16 @@ static void judge(struct __test_metadata *_metadata, unsigned int state)
 
 #define EVENT	"sdt_race/probe"
 
+/* Of the first site, with its counter. */
+static int define_trace_event(void)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "p:" EVENT " " SDT_FILE ":0x%llx(0x%llx)",
+		 (unsigned long long)sdt_site(0), (unsigned long long)sdt_ctr(0));
+	return define_event(line);
+}
+
 static int trace_event(const char *on)
 {
 	return tracefs_write("events/" EVENT "/enable", 0, on);
@@ -327,11 +337,7 @@ TEST_F_TIMEOUT(race, forked_during_walk, 7200)
 /* The same with a trace event that is enabled and disabled. */
 TEST_F_TIMEOUT(race, forked_during_enable, 7200)
 {
-	char line[128];
-
-	snprintf(line, sizeof(line), "p:" EVENT " " SDT_FILE ":0x%llx(0x%llx)",
-		 (unsigned long long)sdt_site(0), (unsigned long long)sdt_ctr(0));
-	ASSERT_EQ(0, define_event(line));
+	ASSERT_EQ(0, define_trace_event());
 	forked_during_walk(_metadata, self, true);
 	EXPECT_EQ(0, define_event("-:" EVENT));
 }
@@ -558,12 +564,9 @@ TEST_F_TIMEOUT(killed, enabler_is_killed, 7200)
 {
 	unsigned int kills, nr = setting("SDT_RACE_KILLS", 100), enabled = 0, wrong = 0;
 	double end, patience, took = 0;
-	char line[128];
 	int i;
 
-	snprintf(line, sizeof(line), "p:" EVENT " " SDT_FILE ":0x%llx(0x%llx)",
-		 (unsigned long long)sdt_site(0), (unsigned long long)sdt_ctr(0));
-	ASSERT_EQ(0, define_event(line));
+	ASSERT_EQ(0, define_trace_event());
 	/* It takes longer when it was disabled just before. */
 	for (i = 0; i < 5; i++) {
 		double begin = now();

@@ -59,6 +59,15 @@ static void add_site(int file, uint64_t offset, const char *code, size_t size)
 	sites[nr_sites++] = (struct site){ file, offset };
 }
 
+/* The only site: mov $TEXT_VALUE,%eax in the first file. */
+static void make_one_site(uint64_t offset)
+{
+	nr_sites = 0;
+	memset(contents, 0, sizeof(contents));
+	snprintf(name, sizeof(name), "together_%d", getpid());
+	add_site(0, offset, "\xb8\x04\x03\x02\x01\xc3", 6);
+}
+
 static bool write_files(void)
 {
 	int file, fd;
@@ -234,12 +243,12 @@ static int changed(struct worker *worker)
 
 /* ---- the event ---- */
 
-static bool define_probe(const char *path, uint64_t offset)
+static bool define_probe(const char *path, uint64_t offset, const char *args)
 {
 	char line[256];
 
-	snprintf(line, sizeof(line), "p:together/%s %s:0x%llx", name, path,
-		 (unsigned long long)offset);
+	snprintf(line, sizeof(line), "p:together/%s %s:0x%llx %s", name, path,
+		 (unsigned long long)offset, args);
 	return !define_event(line);
 }
 
@@ -248,7 +257,7 @@ static bool define_probes(void)
 	unsigned int i;
 
 	for (i = 0; i < nr_sites; i++) {
-		if (!define_probe(paths[sites[i].file], sites[i].offset))
+		if (!define_probe(paths[sites[i].file], sites[i].offset, ""))
 			return false;
 	}
 	return true;
@@ -343,12 +352,12 @@ TEST_F(uprobe, appended_to_an_enabled_event)
 	ASSERT_TRUE(define_probes());
 	ASSERT_EQ(0, enable("1"));
 	nr_sites = all;
-	ASSERT_TRUE(define_probe(paths[sites[all - 1].file], sites[all - 1].offset));
+	ASSERT_TRUE(define_probe(paths[sites[all - 1].file], sites[all - 1].offset, ""));
 	EXPECT_EQ(all, changed(&worker));
 	EXPECT_EQ(0, tell(&worker, OP_HIT));
 	EXPECT_EQ(0, wrong_counts(1, 0));
 
-	EXPECT_FALSE(define_probe(paths[0], FILE_SIZE));
+	EXPECT_FALSE(define_probe(paths[0], FILE_SIZE, ""));
 	EXPECT_EQ(0, wrong_counts(1, 0));
 
 	EXPECT_EQ(0, enable("0"));
@@ -415,7 +424,7 @@ TEST_F(uprobe, one_bad_probe)
 	ASSERT_TRUE(worker_start(&before));
 	ASSERT_EQ(0, tell(&before, OP_MAP));
 	ASSERT_TRUE(define_probes());
-	ASSERT_TRUE(define_probe(paths[1], 3 * PAGE));
+	ASSERT_TRUE(define_probe(paths[1], 3 * PAGE, ""));
 
 	ret = enable("1");
 	EXPECT_NE(0, ret) TH_LOG("int3 probed");
@@ -482,10 +491,7 @@ TEST_F(uprobe, own_text)
 
 	REQUIRE(NEED_ROOT | NEED_TRACEFS | NEED_X86_64);
 	for (i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
-		nr_sites = 0;
-		memset(contents, 0, sizeof(contents));
-		snprintf(name, sizeof(name), "together_%d", getpid());
-		add_site(0, offsets[i], "\xb8\x04\x03\x02\x01\xc3", 6);
+		make_one_site(offsets[i]);
 		ASSERT_TRUE(write_files());
 
 		first = own_map(PROT_READ | PROT_WRITE);
@@ -543,17 +549,8 @@ static bool poke(char *insn)
 /* An event with two probes on the first site, which differ in what they fetch. */
 static bool define_two(void)
 {
-	static const char * const registers[] = { "di", "si" };
-	char line[256];
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		snprintf(line, sizeof(line), "p:together/%s %s:0x%llx a=%%%s", name,
-			 paths[0], (unsigned long long)sites[0].offset, registers[i]);
-		if (define_event(line))
-			return false;
-	}
-	return true;
+	return define_probe(paths[0], sites[0].offset, "a=%di") &&
+	       define_probe(paths[0], sites[0].offset, "a=%si");
 }
 
 /*
@@ -567,10 +564,7 @@ TEST_F(uprobe, two_on_changed_text)
 	int first, i;
 
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_TRACEFS | NEED_X86_64);
-	nr_sites = 0;
-	memset(contents, 0, sizeof(contents));
-	snprintf(name, sizeof(name), "together_%d", getpid());
-	add_site(0, 64, "\xb8\x04\x03\x02\x01\xc3", 6);
+	make_one_site(64);
 	ASSERT_TRUE(write_files());
 	map = own_map(PROT_READ | PROT_EXEC);
 	ASSERT_NE(NULL, map);
@@ -630,11 +624,8 @@ static bool make_watchable_file(void)
 {
 	int fd = memfd_create("together", MFD_CLOEXEC);
 
-	nr_sites = 0;
-	memset(contents, 0, sizeof(contents));
-	snprintf(name, sizeof(name), "together_%d", getpid());
+	make_one_site(64);
 	snprintf(paths[0], sizeof(paths[0]), "/proc/%d/fd/%d", getpid(), fd);
-	add_site(0, 64, "\xb8\x04\x03\x02\x01\xc3", 6);
 	return fd >= 0 && write(fd, contents[0], FILE_SIZE) == FILE_SIZE;
 }
 

@@ -169,6 +169,17 @@ static bool time_left(const struct timespec *start, unsigned long rounds)
 	return now.tv_sec - start->tv_sec < limit;
 }
 
+/* The file, probed, is mapped where nobody else maps. */
+static void map_file(struct __test_metadata *_metadata)
+{
+	race.area = mmap(NULL, 4 * MAP_PAGES * PAGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, race.area);
+	ASSERT_EQ(0, file_create(&race.a, 0))
+		TH_LOG("%s", upl_reason());
+	ASSERT_NE(MAP_FAILED, map_at(&race.a, race.area));
+}
+
 static void start(struct __test_metadata *_metadata, pthread_t *threads)
 {
 	struct sigaction action = { .sa_handler = on_fault,
@@ -177,15 +188,10 @@ static void start(struct __test_metadata *_metadata, pthread_t *threads)
 
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
-	race.area = mmap(NULL, 4 * MAP_PAGES * PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, race.area);
-	ASSERT_EQ(0, file_create(&race.a, 0))
-		TH_LOG("%s", upl_reason());
+	map_file(_metadata);
 	if (race.two_files)
 		ASSERT_EQ(0, file_create(&race.b, FILE_PAGES))
 			TH_LOG("%s", upl_reason());
-	ASSERT_NE(MAP_FAILED, map_at(&race.a, race.area));
 	for (i = 0; i < HITTERS; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, hitter, NULL));
 }
@@ -443,13 +449,9 @@ TEST_F(uprobe, moved_during_walk)
 	uint64_t counted;
 
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);
-	race.area = mmap(NULL, 4 * MAP_PAGES * PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, race.area);
-	ASSERT_EQ(0, file_create(&race.a, 0)) TH_LOG("%s", upl_reason());
+	map_file(_metadata);
 	ASSERT_EQ(0, upl_detach(race.a.links[0]));
 	probe.path = race.a.path;
-	ASSERT_NE(MAP_FAILED, map_at(&race.a, race.area));
 	mover.at = race.area + HIT_PAGE * PAGE;
 	mover.there = race.area + 2 * MAP_PAGES * PAGE;
 	ASSERT_EQ(0, pthread_create(&mover.thread, NULL, move_page, NULL));
