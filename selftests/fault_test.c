@@ -998,7 +998,7 @@ TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
 	EXPECT_LT(nth, MAX_FAULTS);
 	EXPECT_TRUE(covered) TH_LOG("no fault below %s", op->covers);
 	shared->nr_faults += faults;
-	TH_LOG("%u faults, one at a time, %u rounds: failed %u times, went on %u times; %u new sites",
+	TH_LOG("%u faults in %u rounds, one at a time: failed %u, went on %u; %u new sites",
 	       faults, round, failed, faults - failed, shared->nr_sites - sites);
 	unlink(path);
 }
