@@ -387,7 +387,7 @@ static void *filtering(void *arg)
 static bool all_happened(void)
 {
 	return shared->counted && shared->forks && shared->execs && shared->deaths &&
-	       shared->moves && shared->protects;
+	       shared->moves && shared->protects && (!faulty || shared->failures);
 }
 
 static void conserve(struct __test_metadata *_metadata)

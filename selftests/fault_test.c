@@ -47,6 +47,7 @@ static struct shared {
 	bool		injected;
 	int		failed;
 	char		why[128];	/* empty: all holds */
+	double		undone;		/* when the child saw it, see now() */
 	/* Where faults were, by the traces in the kernel log. */
 	unsigned int	nr_sites, nr_faults;
 	char		sites[2048][48];
@@ -133,13 +134,10 @@ static const char *closed(struct attempt *a)
  */
 static int to_child[2];
 
-static const char *attach_and_share(struct attempt *a)
+static const char *share_with_child(struct attempt *a, bool (*undone)(struct attempt *a))
 {
-	const char *why = attach_nop(a);
 	char c = 0;
 
-	if (why)
-		return why;
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, to_child))
 		return "cannot make a socket pair";
 	a->child = fork();
@@ -151,22 +149,44 @@ static const char *attach_and_share(struct attempt *a)
 		close(to_child[0]);
 		if (write(to_child[1], &c, 1) != 1 || read(to_child[1], &c, 1) != 1)
 			_exit(1);
-		_exit(!text_restored(a->text, NOP));
+		c = undone(a);
+		shared->undone = now();
+		_exit(!c);
 	}
 	close(to_child[1]);
 	return read(to_child[0], &c, 1) == 1 ? NULL : "the child has died";
 }
 
-static const char *both_restored(struct attempt *a)
+/* Let the child look, for as long as it takes but no longer than two seconds. */
+static bool look_in_child(void)
 {
 	char c = 0;
+
+	return write(to_child[0], &c, 1) == 1;
+}
+
+static bool undone_in_child(struct attempt *a)
+{
 	int status;
 
-	if (write(to_child[0], &c, 1) != 1 || waitpid(a->child, &status, 0) != a->child)
-		return "the child has died";
-	if (status)
+	return waitpid(a->child, &status, 0) == a->child && !status;
+}
+
+static bool restored(struct attempt *a)
+{
+	return text_restored(a->text, NOP);
+}
+
+static const char *attach_and_share(struct attempt *a)
+{
+	return attach_nop(a) ?: share_with_child(a, restored);
+}
+
+static const char *both_restored(struct attempt *a)
+{
+	if (!look_in_child() || !undone_in_child(a))
 		return "a breakpoint stays behind in the child";
-	return text_restored(a->text, NOP) ? NULL : "a breakpoint stays behind";
+	return restored(a) ? NULL : "a breakpoint stays behind";
 }
 
 /* BPF on a perf event */
@@ -611,6 +631,11 @@ static const char *closed_counted(struct attempt *a)
 	return counter_becomes(0) ? NULL : "the counter is not lowered";
 }
 
+static bool lowered(struct attempt *a)
+{
+	return counter_becomes(0);
+}
+
 /* Another probe with the same counter comes, or goes. */
 static int other_event;
 
@@ -940,7 +965,7 @@ static int try(const struct operation *op, int nth)
 }
 
 /* Whatever fails, once, the operation fails as a whole or works as a whole. */
-TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
+TEST_F_TIMEOUT(uprobe, survives_each_fault, 1200)
 {
 	unsigned int nth, round = 1, faults = 0, failed = 0, sites = shared->nr_sites;
 	const struct operation *op = &variant->op;
@@ -1006,18 +1031,46 @@ TEST_F_TIMEOUT(uprobe, survives_each_fault, 600)
 /* ---- all faults at once ---- */
 
 FIXTURE(starved) {
+	struct attempt attempt;
 };
 
 FIXTURE_SETUP(starved)
 {
+	self->attempt.event = -1;
+	REQUIRE_SETUP(NEED_ROOT | NEED_PMU | NEED_X86_64);
 	EXPECT_EQ(0, kernel_log_faults(NULL));
+	snprintf(path, sizeof(path), "/tmp/fault_test.%d", getpid());
+	ASSERT_EQ(0, text_write(path));
 }
 
 FIXTURE_TEARDOWN(starved)
 {
 	EXPECT_TRUE(restore_settings());
 	EXPECT_EQ(0, kernel_log_faults("uprobe: "));
+	unlink(path);
 }
+
+/*
+ * Close the event, while no allocation of this task works; a child looks from then
+ * on. Returns how many seconds later it saw all undone, -1 if it did not.
+ */
+static double close_starved(struct attempt *a)
+{
+	static const char file[] = "/proc/thread-self/make-it-fail";
+	int fd = open(file, O_WRONLY | O_CLOEXEC);
+	bool good = look_in_child() && set_fault("verbose", "0") &&
+		    set_fault("task-filter", "Y") && set_fault("times", "-1") &&
+		    set_fault("probability", "100") && write(fd, "1", 1) == 1;
+	double begin = now();
+
+	close_event(a);
+	good = write(fd, "0", 1) == 1 && good;
+	close(fd);
+	return undone_in_child(a) && good && !a->failed ? shared->undone - begin : -1;
+}
+
+/* Half of the time after which it is tried again at the earliest. */
+#define LATER	0.05
 
 /*
  * Who gets no memory at all removes nothing that must be copied: it is done later,
@@ -1025,29 +1078,69 @@ FIXTURE_TEARDOWN(starved)
  */
 TEST_F(starved, removed_later)
 {
-	struct attempt a = { .event = -1, .prog = -1 };
+	struct attempt *a = &self->attempt;
 	const char *why;
-	int fd;
+	double took;
 
-	REQUIRE(NEED_ROOT | NEED_PMU | NEED_X86_64);
 	if (!faults_ready())
 		SKIP(return, "no fault injection");
-	snprintf(path, sizeof(path), "/tmp/fault_test.%d", getpid());
-	ASSERT_EQ(0, text_write(path));
-	why = attach_and_share(&a);
+	why = attach_and_share(a);
 	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
-	ASSERT_TRUE(set_fault("verbose", "0") && set_fault("task-filter", "Y") &&
-		    set_fault("times", "-1") && set_fault("probability", "100"));
-	fd = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
-	ASSERT_EQ(1, write(fd, "1", 1));
-	close_event(&a);
-	ASSERT_EQ(1, write(fd, "0", 1));
-	close(fd);
-	EXPECT_EQ(0, a.failed);
-	EXPECT_NE((char)0x90, a.text[text_offset(NOP)]) TH_LOG("removed: this proves nothing");
-	why = both_restored(&a);
-	EXPECT_EQ(NULL, why) TH_LOG("%s", why);
-	unlink(path);
+	took = close_starved(a);
+	EXPECT_LE(0, took) TH_LOG("a breakpoint stays behind in the child");
+	EXPECT_LE(LATER, took) TH_LOG("removed at once: this proves nothing");
+	EXPECT_TRUE(restored(a));
+}
+
+/* A process of its own that has the probe and its counter until it is killed. */
+static pid_t hold_counted(void)
+{
+	struct attempt a = { .event = -1 };
+	int ready[2];
+	char c = 0;
+	pid_t pid;
+
+	if (pipe(ready))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		open_counter(&a, NOP, false);
+		if (!a.failed && write(ready[1], &c, 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		pid = -1;
+	close(ready[0]);
+	return pid;
+}
+
+/* So is a counter lowered that must be copied, which others go on counting with. */
+TEST_F(starved, lowered_later)
+{
+	struct attempt *a = &self->attempt;
+	const char *why;
+	double took;
+	pid_t other;
+
+	if (!faults_ready())
+		SKIP(return, "no fault injection");
+	other = hold_counted();
+	ASSERT_LT(0, other);
+	why = map_both(a);
+	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
+	a->event = open_counter(a, NOP, true);
+	ASSERT_EQ(0, a->failed);
+	ASSERT_EQ(1, *counter);
+	why = share_with_child(a, lowered);
+	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
+	took = close_starved(a);
+	EXPECT_LE(0, took) TH_LOG("the child's counter is not lowered");
+	EXPECT_LE(LATER, took) TH_LOG("lowered at once: this proves nothing");
+	EXPECT_TRUE(lowered(a));
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
 }
 
 /* ---- and after all of them ---- */

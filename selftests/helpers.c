@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -162,6 +163,14 @@ bool restore_settings(void)
 		good &= write_file(settings[nr_settings].path, settings[nr_settings].old);
 	}
 	return good;
+}
+
+double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 bool set_fault(const char *setting, const char *value)

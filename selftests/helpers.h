@@ -35,6 +35,9 @@ bool write_file(const char *path, const char *text);
 bool write_setting(const char *path, const char *text);
 bool restore_settings(void);
 
+/* Seconds, of a clock that no one sets. */
+double now(void);
+
 /* Set failslab's and fail_page_alloc's file of that name; false: not both are there. */
 bool set_fault(const char *setting, const char *value);
 

@@ -820,7 +820,7 @@ static int one_round(enum upl_consumer consumer, bool is_return)
 }
 
 /* After a hundred attachments neither the kernel nor the process has more memory. */
-TEST_F_TIMEOUT(rounds, leave_nothing, 120)
+TEST_F_TIMEOUT(rounds, leave_nothing, 300)
 {
 	static struct caches before;
 	struct rss rss_before, rss_after;
@@ -849,7 +849,7 @@ TEST_F_TIMEOUT(rounds, leave_nothing, 120)
 	EXPECT_GT(64 * 4, labs(rss_after.anon_kb - rss_before.anon_kb));
 	EXPECT_GT(64 * 4, labs(of_files(rss_after) - of_files(rss_before)));
 	/* Callbacks free what grace periods keep. */
-	for (i = 0; i < 20 && (i == 0 || why); i++) {
+	for (i = 0; i < 60 && (i == 0 || why); i++) {
 		usleep(500000);
 		why = grown(&before);
 	}

@@ -75,11 +75,12 @@ for prog in sdt_prog sdt_prog_pie; do
 	offset=$(sed -n 's/^p:sdt_two.turn .*:\(0x[0-9a-f]*([^)]*)\).*/\1/p' $events)
 	echo "p:mine/turn $here/$prog:$offset" >>$events
 	echo 1 >/sys/kernel/tracing/events/mine/turn/enable
-	"$here/$prog" 4000 >"$tmp/out" &
+	"$here/$prog" 1000000 >"$tmp/out" &
 	sleep 1
 	perf record -q -o "$tmp/data" -e sdt_two:turn -e sdt_one:turn -p $! sleep 1 >"$tmp/err" 2>&1
 	perf script -i "$tmp/data" -F event >"$tmp/script" 2>/dev/null
 	check "$prog: hits of a program that ran before perf" grep -q sdt_one:turn "$tmp/script"
+	kill $!
 	wait $!
 	check "$prog: perf has left, the other tracer has not" \
 		says "$tmp/out" "one:turn 0 two:turn 1 two:end 0"

@@ -2,13 +2,15 @@
 /*
  * A program with markers as <sys/sdt.h> makes them, for tracers that start it:
  *	sdt_prog TIMES [preload|dlopen|dlmopen LIBRARY]
- * runs each marker that is enabled so many times, and says which were.
+ * runs each marker that is enabled so many times, or until SIGTERM, and says which
+ * were.
  */
 #define _GNU_SOURCE 1
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,13 @@ static void use_lib(void *handle)
 	libs[nr_libs++].counter = dlsym(handle, "sdt_lib_counter");
 }
 
+static volatile sig_atomic_t stopped;
+
+static void on_term(int sig)
+{
+	stopped = 1;
+}
+
 int main(int argc, char **argv)
 {
 	int times = argc > 1 ? atoi(argv[1]) : 1, i, l;
@@ -73,7 +82,8 @@ int main(int argc, char **argv)
 		use_lib(dlmopen(LM_ID_NEWLM, argv[3], RTLD_NOW));
 	}
 
-	for (i = 0; i < times; i++) {
+	signal(SIGTERM, on_term);
+	for (i = 0; i < times && !stopped; i++) {
 		turn(0, i);
 		if (i & 1)
 			odd(i);
