@@ -41,6 +41,13 @@ static void note(struct attempt *a, bool good)
 	a->failed = good ? 0 : errno;
 }
 
+static bool child_succeeds(struct attempt *a)
+{
+	int status;
+
+	return waitpid(a->child, &status, 0) == a->child && !status;
+}
+
 /* What all cases, each a process, have in common. */
 static struct shared {
 	/* of the attempt that runs */
@@ -165,13 +172,6 @@ static bool look_in_child(void)
 	return write(to_child[0], &c, 1) == 1;
 }
 
-static bool undone_in_child(struct attempt *a)
-{
-	int status;
-
-	return waitpid(a->child, &status, 0) == a->child && !status;
-}
-
 static bool restored(struct attempt *a)
 {
 	return text_restored(a->text, NOP);
@@ -184,7 +184,7 @@ static const char *attach_and_share(struct attempt *a)
 
 static const char *both_restored(struct attempt *a)
 {
-	if (!look_in_child() || !undone_in_child(a))
+	if (!look_in_child() || !child_succeeds(a))
 		return "a breakpoint stays behind in the child";
 	return restored(a) ? NULL : "a breakpoint stays behind";
 }
@@ -469,9 +469,7 @@ static void fork_child(struct attempt *a)
 
 static const char *child_ended_well(struct attempt *a)
 {
-	int status;
-
-	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+	if (!a->failed && !child_succeeds(a))
 		return "the child of fork() died";
 	text_call(a->text, NOP, NULL);
 	if (text_hits(a->event) != (a->failed ? 1 : 2))
@@ -584,6 +582,18 @@ static const char *map_both(struct attempt *a)
 	return map_file(a) ?: map_data(a);
 }
 
+static const char *attach_counter(struct attempt *a, bool children)
+{
+	const char *why = map_both(a);
+
+	if (why)
+		return why;
+	a->event = open_counter(a, STEP, children);
+	if (a->failed)
+		return "cannot attach with a counter";
+	return *counter == 1 ? NULL : "attached, and the counter is not 1";
+}
+
 static void open_counted(struct attempt *a)
 {
 	a->event = open_counter(a, STEP, true);
@@ -591,14 +601,7 @@ static void open_counted(struct attempt *a)
 
 static const char *attach_counted(struct attempt *a)
 {
-	const char *why = map_both(a);
-
-	if (why)
-		return why;
-	open_counted(a);
-	if (a->failed)
-		return "cannot attach with a counter";
-	return *counter == 1 ? NULL : "attached, and the counter is not 1";
+	return attach_counter(a, true);
 }
 
 /*
@@ -731,12 +734,10 @@ static void fork_counted(struct attempt *a)
 
 static const char *both_lowered(struct attempt *a)
 {
-	int status;
-
 	if (*counter != 1)
 		return "fork() has changed the parent's counter";
 	close(a->event);
-	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+	if (!a->failed && !child_succeeds(a))
 		return "the child's counter is not lowered";
 	return closed_counted(a);
 }
@@ -744,14 +745,7 @@ static const char *both_lowered(struct attempt *a)
 /* A child that the tracer did not ask for has lowered counters. */
 static const char *attach_counted_alone(struct attempt *a)
 {
-	const char *why = map_both(a);
-
-	if (why)
-		return why;
-	a->event = open_counter(a, STEP, false);
-	if (a->failed)
-		return "cannot attach with a counter";
-	return *counter == 1 ? NULL : "attached, and the counter is not 1";
+	return attach_counter(a, false);
 }
 
 static void fork_not_counted(struct attempt *a)
@@ -764,11 +758,9 @@ static void fork_not_counted(struct attempt *a)
 
 static const char *lowered_in_child(struct attempt *a)
 {
-	int status;
-
 	if (*counter != 1)
 		return "fork() has changed the parent's counter";
-	if (!a->failed && (waitpid(a->child, &status, 0) != a->child || status))
+	if (!a->failed && !child_succeeds(a))
 		return "the child's counter is raised";
 	close(a->event);
 	return closed_counted(a);
@@ -1066,7 +1058,7 @@ static double close_starved(struct attempt *a)
 	close_event(a);
 	good = write(fd, "0", 1) == 1 && good;
 	close(fd);
-	return undone_in_child(a) && good && !a->failed ? shared->undone - begin : -1;
+	return child_succeeds(a) && good && !a->failed ? shared->undone - begin : -1;
 }
 
 /* Half of the time after which it is tried again at the earliest. */
@@ -1104,7 +1096,7 @@ static pid_t hold_counted(void)
 		return -1;
 	pid = fork();
 	if (!pid) {
-		open_counter(&a, NOP, false);
+		open_counter(&a, STEP, false);
 		if (!a.failed && write(ready[1], &c, 1) == 1)
 			pause();
 		_exit(1);
@@ -1128,12 +1120,7 @@ TEST_F(starved, lowered_later)
 		SKIP(return, "no fault injection");
 	other = hold_counted();
 	ASSERT_LT(0, other);
-	why = map_both(a);
-	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
-	a->event = open_counter(a, NOP, true);
-	ASSERT_EQ(0, a->failed);
-	ASSERT_EQ(1, *counter);
-	why = share_with_child(a, lowered);
+	why = attach_counted(a) ?: share_with_child(a, lowered);
 	ASSERT_EQ(NULL, why) TH_LOG("%s", why);
 	took = close_starved(a);
 	EXPECT_LE(0, took) TH_LOG("the child's counter is not lowered");

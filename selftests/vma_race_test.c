@@ -158,15 +158,13 @@ static void *hitter(void *arg)
 }
 
 /* On a slow machine, a few rounds meet no race: go on, but not until it times out. */
-static bool time_left(const struct timespec *start, unsigned long rounds)
+static bool time_left(double begin, unsigned long rounds)
 {
 	unsigned int limit = setting("RACE_SECONDS", 2);
-	struct timespec now;
 
 	if (rounds < MIN_ROUNDS && limit < MAX_SECONDS)
 		limit = MAX_SECONDS;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec - start->tv_sec < limit;
+	return now() - begin < limit;
 }
 
 /* The file, probed, is mapped where nobody else maps. */
@@ -224,15 +222,15 @@ static void finish(struct __test_metadata *_metadata, pthread_t *threads,
 }
 
 #define RACE(setup, round) do {						\
-	struct timespec begin_;						\
+	double begin_;							\
 	pthread_t threads_[HITTERS];					\
 	unsigned long rounds_ = 0;					\
 									\
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);		\
 	setup;								\
 	start(_metadata, threads_);					\
-	clock_gettime(CLOCK_MONOTONIC, &begin_);			\
-	while (time_left(&begin_, rounds_)) {				\
+	begin_ = now();							\
+	while (time_left(begin_, rounds_)) {				\
 		round;							\
 		rounds_++;						\
 	}								\
@@ -445,8 +443,8 @@ TEST_F(uprobe, moved_during_walk)
 {
 	struct upl_probe probe = { .offset = probed[0] * PAGE, .pid = getpid(), .cpu = -1 };
 	unsigned long rounds = 0, lost = 0, left = 0;
-	struct timespec begin;
 	uint64_t counted;
+	double begin;
 
 	REQUIRE(NEED_ROOT | NEED_PMU | NEED_SMP | NEED_X86_64);
 	map_file(_metadata);
@@ -456,8 +454,8 @@ TEST_F(uprobe, moved_during_walk)
 	mover.there = race.area + 2 * MAP_PAGES * PAGE;
 	ASSERT_EQ(0, pthread_create(&mover.thread, NULL, move_page, NULL));
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	for (; time_left(&begin, rounds); rounds++) {
+	begin = now();
+	for (; time_left(begin, rounds); rounds++) {
 		mover_rest(false);
 		ASSERT_EQ(0, upl_attach(&probe, UPL_PERF, &race.a.links[0]))
 			TH_LOG("%s", upl_reason());
